@@ -12,8 +12,6 @@ from django.contrib import admin, messages
 from django.db.models import OuterRef, Q, QuerySet, Subquery
 from django.http import HttpRequest
 from django.template.loader import render_to_string
-from django.urls import reverse
-from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import BooleanRadioFilter
 from unfold.widgets import UnfoldBooleanSwitchWidget
@@ -30,6 +28,7 @@ from scoring.models import RuleScore, ScoreEntry, ScoringRule
 from scoring.rules import delete_rule, rescore_rule, rule_warnings, save_rule, validate_rule
 from workspaces.staff.filters import WorkspaceFilter
 from workspaces.staff.forms import WorkspaceModelForm
+from workspaces.staff.links import link, list_link
 from workspaces.staff.model_admin import ReadOnlyAdminMixin, WorkspaceModelAdmin
 from workspaces.staff.sections import shows
 
@@ -74,17 +73,11 @@ def reasons(workspace_id: UUID, lines: Sequence[ScoreLine]) -> list[list[Any]]:
 
 
 def _rule_link(rule: ScoringRule | None) -> str:
-    if rule is None:
-        return _DELETED_RULE
-    url = reverse("admin:scoring_scoringrule_change", args=[rule.pk])
-    return format_html('<a class="text-primary-600 dark:text-primary-500" href="{}">{}</a>', url, rule.name)
+    return _DELETED_RULE if rule is None else link("scoring_scoringrule_change", rule.pk, rule.name)
 
 
 def _whole_ledger(workspace_id: UUID, contact_id: UUID) -> SafeString:
-    ledger = f"{reverse('admin:scoring_scoreentry_changelist')}?workspace={workspace_id}&q={contact_id}"
-    return format_html(
-        '<a class="text-primary-600 dark:text-primary-500" href="{}">The whole ledger</a>', ledger
-    )
+    return list_link("scoring_scoreentry", "The whole ledger", workspace=workspace_id, q=contact_id)
 
 
 class ScoringRuleForm(WorkspaceModelForm):
@@ -194,10 +187,7 @@ class OfContactMixin(ContactSearchMixin):
 
     @admin.display(description="contact")
     def contact_label(self, row: Any) -> str:
-        url = reverse("admin:contacts_contact_change", args=[row.contact_id])
-        return format_html(
-            '<a class="text-primary-600 dark:text-primary-500" href="{}">{}</a>', url, self.email(row)
-        )
+        return link("contacts_contact_change", row.contact_id, self.email(row))
 
 
 @admin.register(ScoreEntry)

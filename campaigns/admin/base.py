@@ -9,7 +9,6 @@ from uuid import UUID
 from django.contrib import admin
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
-from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import DropdownFilter
@@ -18,16 +17,11 @@ from campaigns.models import Campaign, Decision
 from config.ids import parse_uuid
 from contacts.admin import ContactSearchMixin, identifier_of
 from contacts.models import Identifier
+from workspaces.staff.links import link
 from workspaces.staff.model_admin import ReadOnlyAdminMixin, WorkspaceModelAdmin
 from workspaces.staff.workspace_choice import chosen_workspace
 
 CAMPAIGN_CHOICES = 200
-
-
-def link(page: str, identifier: object, text: object) -> SafeString:
-    """Return a link to the page of a row."""
-    url = reverse(f"admin:{page}", args=[identifier])
-    return format_html('<a class="text-primary-600 dark:text-primary-500" href="{}">{}</a>', url, text)
 
 
 def campaign_link(campaign: Campaign | None) -> SafeString | str:

@@ -9,12 +9,11 @@ from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
-from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import ChoicesDropdownFilter
 
-from campaigns.admin.base import CampaignFilter, campaign_link, link
+from campaigns.admin.base import CampaignFilter, campaign_link
 from campaigns.admin.rehearsals import RehearseMixin
 from campaigns.admin.reports import Section, report_sections, trace_lead, trace_sections
 from campaigns.admin.start import CampaignActionsMixin
@@ -35,6 +34,7 @@ from contacts.models import Contact
 from events.models import Event
 from workspaces.staff.filters import ParkedFilter, WorkspaceFilter
 from workspaces.staff.forms import WorkspaceModelForm
+from workspaces.staff.links import link, list_link
 from workspaces.staff.model_admin import ReadOnlyAdminMixin, ServiceDeleteMixin, WorkspaceModelAdmin, page
 from workspaces.staff.permissions import admin_of
 
@@ -127,7 +127,7 @@ class CampaignAdmin(RehearseMixin, CampaignActionsMixin, ServiceDeleteMixin, Wor
 
     @admin.display(description="what became of it")
     def led_to(self, campaign: Campaign) -> SafeString:
-        chosen = f"?workspace={campaign.workspace_id}&campaign={campaign.pk}"
+        chosen = {"workspace": campaign.workspace_id, "campaign": campaign.pk}
         lists = {
             "enrollment": "enrollments",
             "decision": "decisions",
@@ -137,14 +137,7 @@ class CampaignAdmin(RehearseMixin, CampaignActionsMixin, ServiceDeleteMixin, Wor
             "rehearsal": "rehearsals",
         }
         links = [link("campaigns_campaign_report", campaign.pk, "report")]
-        links += [
-            format_html(
-                '<a class="text-primary-600 dark:text-primary-500" href="{}">{}</a>',
-                reverse(f"admin:campaigns_{model}_changelist") + chosen,
-                words,
-            )
-            for model, words in lists.items()
-        ]
+        links += [list_link(f"campaigns_{model}", words, **chosen) for model, words in lists.items()]
         return SafeString(", ".join(links))
 
     def save_model(self, request: HttpRequest, obj: Campaign, form: Any, change: bool) -> None:

@@ -8,7 +8,6 @@ from uuid import UUID
 
 from django.db.models import QuerySet
 
-from campaigns.admin.base import link
 from campaigns.journeys.definition.parser import Definition
 from campaigns.journeys.definition.steps import CallWebhookStep, SendStep
 from campaigns.journeys.definition.triggers import (
@@ -27,6 +26,7 @@ from segments.admin import concerned_members
 from segments.models import Segment
 from workspaces.staff.columns import utc
 from workspaces.staff.confirmation import SAMPLES, AffectedRows, Question
+from workspaces.staff.links import link
 
 _RUNNING = (Campaign.Status.ACTIVE, Campaign.Status.PAUSED)
 

@@ -13,7 +13,7 @@ from django.template.loader import render_to_string
 from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import ChoicesDropdownFilter, DropdownFilter
 
-from campaigns.admin.base import CampaignFilter, CampaignRowAdmin, about_label, campaign_links, link
+from campaigns.admin.base import CampaignFilter, CampaignRowAdmin, about_label, campaign_links
 from campaigns.journeys.decisions import campaign_names
 from campaigns.models import CampaignSet, Decision, Enrollment
 from campaigns.models.enrollments import DecisionQuerySet
@@ -21,6 +21,7 @@ from campaigns.reasons import Reason
 from config.http.rendering import dumps
 from workspaces.staff.columns import utc, utc_column
 from workspaces.staff.filters import WorkspaceFilter
+from workspaces.staff.links import link
 from workspaces.staff.model_admin import ReadOnlyAdminMixin, WorkspaceModelAdmin
 from workspaces.staff.workspace_choice import chosen_workspace
 

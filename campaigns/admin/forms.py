@@ -10,7 +10,7 @@ from django.http import HttpRequest
 from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import BooleanRadioFilter
 
-from campaigns.admin.base import link, trace_link
+from campaigns.admin.base import trace_link
 from campaigns.forms.forms import FormValues, create_form, delete_form, update_form
 from campaigns.messaging.public_links import public_url
 from campaigns.models import Form, FormSubmission, PendingConsent
@@ -19,6 +19,7 @@ from contacts.models import Identifier
 from workspaces.staff.columns import utc_column
 from workspaces.staff.filters import WorkspaceFilter
 from workspaces.staff.forms import WorkspaceModelForm
+from workspaces.staff.links import link
 from workspaces.staff.model_admin import ReadOnlyAdminMixin, ServiceDeleteMixin, WorkspaceModelAdmin
 
 

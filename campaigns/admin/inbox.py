@@ -10,12 +10,12 @@ from typing import Any
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
-from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from campaigns.models import SentEmail
 from workspaces.staff.columns import utc_column
+from workspaces.staff.links import link
 from workspaces.staff.model_admin import ReadOnlyAdminMixin, RoleModelAdmin, page
 
 SHOWN_HEADERS = ("From", "To", "Subject", "Date", "Message-ID", "List-Unsubscribe", "List-Unsubscribe-Post")
@@ -85,17 +85,11 @@ class SentEmailAdmin(ReadOnlyAdminMixin, RoleModelAdmin):
     def message_link(self, row: SentEmail) -> SafeString | str:
         if row.message_id is None:
             return "none of a campaign's"
-        url = reverse("admin:campaigns_message_change", args=[row.message_id])
-        return format_html(
-            '<a class="text-primary-600 dark:text-primary-500" href="{}">{}</a>', url, row.message_id
-        )
+        return link("campaigns_message_change", row.message_id, row.message_id)
 
     @admin.display(description="source")
     def source_link(self, row: SentEmail) -> SafeString:
-        url = reverse("admin:campaigns_sentemail_source", args=[row.pk])
-        return format_html(
-            '<a class="text-primary-600 dark:text-primary-500" href="{}">as it was sent</a>', url
-        )
+        return link("campaigns_sentemail_source", row.pk, "as it was sent")
 
 
 _FRAME = (

@@ -14,7 +14,7 @@ from django.utils.safestring import SafeString
 from django.utils.text import Truncator
 from unfold.contrib.filters.admin import BooleanRadioFilter, ChoicesDropdownFilter
 
-from campaigns.admin.base import CampaignFilter, CampaignRowAdmin, link
+from campaigns.admin.base import CampaignFilter, CampaignRowAdmin
 from campaigns.admin.confirmations import sending_question
 from campaigns.admin.previews import PreviewedMixin
 from campaigns.errors import TemplateFault
@@ -29,6 +29,7 @@ from workspaces.staff.columns import utc_column
 from workspaces.staff.confirmation import ask
 from workspaces.staff.filters import WorkspaceFilter
 from workspaces.staff.forms import WorkspaceModelForm
+from workspaces.staff.links import link
 from workspaces.staff.model_admin import ServiceDeleteMixin, WorkspaceModelAdmin
 
 SHOWN_CHARACTERS = 80

@@ -14,7 +14,6 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.widgets import UnfoldAdminTextInputWidget
 
-from campaigns.admin.base import link
 from campaigns.admin.contact_choice import ForContactForm
 from campaigns.admin.inbox import framed
 from campaigns.errors import InvalidAddress
@@ -29,6 +28,7 @@ from config.errors import DomainError
 from contacts.models import Contact
 from events.models import Event
 from workspaces.staff.columns import utc
+from workspaces.staff.links import link
 from workspaces.staff.model_admin import page
 from workspaces.staff.permissions import admin_of
 

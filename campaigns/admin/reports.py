@@ -8,7 +8,7 @@ from django.db.models import Model
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from campaigns.admin.base import campaign_links, link
+from campaigns.admin.base import campaign_links
 from campaigns.admin.enrollments import reason_of
 from campaigns.models import Decision, Enrollment, Message
 from campaigns.reporting.report import CampaignReport
@@ -19,6 +19,7 @@ from events.admin import event_link
 from events.models import Event, ParkedEffect
 from scoring.models import ScoreEntry
 from workspaces.staff.columns import utc
+from workspaces.staff.links import link
 
 Section = dict[str, Any]
 

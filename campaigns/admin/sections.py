@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from django.template.loader import render_to_string
-from django.urls import reverse
-from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from campaigns.admin.base import about_label, campaign_link, link, trace_link
+from campaigns.admin.base import about_label, campaign_link, trace_link
 from campaigns.admin.enrollments import reason_of
 from campaigns.models import Campaign, Decision, Message
 from contacts.identity.lookup import ids_of
 from contacts.models import Contact
 from events.models import Event
 from workspaces.staff.columns import utc
+from workspaces.staff.links import link, list_link
 from workspaces.staff.sections import shows
 
 SECTION_ROWS = 20
@@ -42,7 +41,7 @@ def contact_campaigns_section(contact: Contact) -> SafeString:
         "Campaigns",
         ["Decided (UTC)", "Campaign", "What", "Why", "Step", "Event"],
         rows,
-        ("campaigns_decision_changelist", "All decisions"),
+        ("campaigns_decision", "All decisions"),
     )
 
 
@@ -67,7 +66,7 @@ def contact_messages_section(contact: Contact) -> SafeString:
         "Messages",
         ["Made (UTC)", "Channel", "Message", "Status", "Campaign", "Sent (UTC)"],
         rows,
-        ("campaigns_message_changelist", "All messages"),
+        ("campaigns_message", "All messages"),
     )
 
 
@@ -85,14 +84,11 @@ def _section(
     everything: tuple[str, str],
 ) -> SafeString:
     page, words = everything
-    url = f"{reverse(f'admin:{page}')}?workspace={contact.workspace_id}&q={contact.pk}"
     return render_to_string(
         "admin/campaigns/section.html",
         {
             "title": title,
             "table": {"headers": headers, "rows": rows},
-            "footer": format_html(
-                '<a class="text-primary-600 dark:text-primary-500" href="{}">{}</a>', url, words
-            ),
+            "footer": list_link(page, words, workspace=contact.workspace_id, q=contact.pk),
         },
     )

@@ -25,7 +25,7 @@ from unfold.widgets import (
     UnfoldBooleanSwitchWidget,
 )
 
-from campaigns.admin.base import campaign_link, link
+from campaigns.admin.base import campaign_link
 from campaigns.admin.confirmations import broadcast_question, start_question
 from campaigns.admin.contact_choice import ForContactForm
 from campaigns.admin.status_changes import STATUS_CHANGES, available_changes
@@ -39,6 +39,7 @@ from events.models import Event
 from segments.models import Segment
 from workspaces.staff.columns import utc
 from workspaces.staff.confirmation import ask
+from workspaces.staff.links import link
 from workspaces.staff.model_admin import page
 from workspaces.staff.permissions import admin_of
 

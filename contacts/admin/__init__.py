@@ -1,6 +1,6 @@
 """Contacts for staff: contacts with what is known of them, companies, fields and tags, merges, erasures."""
 
-from contacts.admin import companies, contacts, erasures, fields, merges, rows
+from contacts.admin import companies, contacts, erasures, fields, imports, merges, rows
 from contacts.admin.base import ContactSearchMixin, concerned_contacts, find_contact_ids, identifier_of
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "fields",
     "find_contact_ids",
     "identifier_of",
+    "imports",
     "merges",
     "rows",
 ]

@@ -17,8 +17,6 @@ from django.db.models import (
     Subquery,
 )
 from django.http import HttpRequest
-from django.urls import reverse
-from django.utils.html import format_html
 
 from config.db.errors import Fault, classify_database_error
 from config.errors import DomainError
@@ -33,6 +31,7 @@ from contacts.queries import with_details
 from contacts.search_text import LAST_CHARACTER, begins_with
 from workspaces.models import Workspace
 from workspaces.staff.confirmation import SAMPLES, AffectedRows
+from workspaces.staff.links import link
 from workspaces.staff.workspace_choice import workspaces_searched
 
 # A search shows the first so many; who wants another types more of it.
@@ -112,15 +111,7 @@ def concerned_contacts(contacts: QuerySet[Contact], noun: str = "contact", note:
     """Return how many contacts something is about, and the first of them with their e-mail addresses."""
     samples = with_details(contacts.order_by("id"))[:SAMPLES]
     rows = [
-        [
-            format_html(
-                '<a class="text-primary-600 dark:text-primary-500" href="{}">{}</a>',
-                contact_url(contact),
-                contact,
-            ),
-            contact.email or "-",
-        ]
-        for contact in samples
+        [link("contacts_contact_change", contact.pk, contact), contact.email or "-"] for contact in samples
     ]
     return AffectedRows(contacts.order_by().count(), noun, ["Contact", "E-mail"], rows, note, Contact)
 
@@ -136,10 +127,6 @@ def refusals_shown(request: HttpRequest) -> Iterator[None]:
         if classify_database_error(error) not in (Fault.LOCK_TIMEOUT, Fault.CONFLICT):
             raise
         messages.error(request, "The contacts are being worked on. Try again in a moment.")
-
-
-def contact_url(contact: Contact) -> str:
-    return reverse("admin:contacts_contact_change", args=[contact.pk])
 
 
 STILL_MOVING = " What they have is being moved; the record of the merge tells how far that is."

@@ -19,11 +19,9 @@ from django.db.models import (
 )
 from django.db.models.functions import Coalesce
 from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
 from django.utils.html import format_html_join
 from django.utils.module_loading import import_string
-from unfold.contrib.filters.admin import (
-    ChoicesDropdownFilter,
-)
 
 from config import clock
 from config.errors import DomainError
@@ -31,7 +29,6 @@ from contacts.admin.base import (
     STILL_MOVING,
     ContactSearchMixin,
     concerned_contacts,
-    contact_url,
     identifier_of,
     refusals_shown,
 )
@@ -52,14 +49,13 @@ from contacts.models import (
     Contact,
     ContactScore,
     Identifier,
-    Import,
 )
 from contacts.profiles.schema import check_attributes, load_schema
 from contacts.queries import with_details
 from workspaces.staff.confirmation import Question, ask
 from workspaces.staff.filters import OwnChoicesFilter, WorkspaceFilter
 from workspaces.staff.forms import WorkspaceModelForm
-from workspaces.staff.model_admin import ReadOnlyAdminMixin, ServiceDeleteMixin, WorkspaceModelAdmin
+from workspaces.staff.model_admin import ServiceDeleteMixin, WorkspaceModelAdmin
 from workspaces.staff.sections import sections_for
 from workspaces.staff.workspace_choice import chosen_workspace
 
@@ -193,10 +189,7 @@ class ContactAdmin(ServiceDeleteMixin, ContactSearchMixin, WorkspaceModelAdmin):
         """Return links to the contacts that read as this one."""
         merged = contact.merged.order_by("id")[:SHOWN_MERGED]
         return (
-            format_html_join(
-                ", ", '<a href="{}">{}</a>', ((contact_url(merged_id), merged_id) for merged_id in merged)
-            )
-            or "-"
+            format_html_join(", ", '<a href="{}">{}</a>', ((_url_of(each), each) for each in merged)) or "-"
         )
 
     @admin.display(description="e-mail")
@@ -281,31 +274,5 @@ def _erasure_question(contacts: QuerySet[Contact]) -> Question:
     )
 
 
-@admin.register(Import)
-class ImportAdmin(ReadOnlyAdminMixin, WorkspaceModelAdmin):
-    """Files of contacts and events: how far each has come, and what became of its rows."""
-
-    resource = "contacts"
-    list_display = [
-        *("started_at", "name", "kind", "status", "progress", "row_count", "recorded", "known", "refused"),
-        "finished_at",
-    ]
-    list_filter = [WorkspaceFilter, ("kind", ChoicesDropdownFilter), ("status", ChoicesDropdownFilter)]
-    sortable_by = ()
-    search_fields = ["name"]
-    search_help_text = "The file's name"
-    fields = [
-        *("workspace", "kind", "name", "status", "progress", "row_count", "recorded", "known", "refused"),
-        *("refused_file", "error", "effects", "mapping", "position", "line", "size", "fingerprint"),
-        *("started_at", "updated_at", "finished_at"),
-    ]
-
-    @admin.display(description="progress")
-    def progress(self, run: Import) -> str | None:
-        """Return the part of the file that is decided."""
-        return None if run.progress is None else f"{run.progress:.0%}"
-
-    @admin.display(description="rows")
-    def row_count(self, run: Import) -> int:
-        """Return how many rows are decided."""
-        return run.rows
+def _url_of(contact: Contact) -> str:
+    return reverse("admin:contacts_contact_change", args=[contact.pk])

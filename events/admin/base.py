@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from django.urls import reverse
-from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.text import Truncator
 
@@ -13,14 +11,14 @@ from config.http.rendering import dumps
 from events.models import (
     Event,
 )
+from workspaces.staff.links import link
 
 SUMMARY_LENGTH = 80
 
 
 def event_link(event: Event) -> SafeString:
     """Return the event's name, linked to its page."""
-    url = reverse("admin:events_event_change", args=[event.pk])
-    return format_html('<a class="text-primary-600 dark:text-primary-500" href="{}">{}</a>', url, event.name)
+    return link("events_event_change", event.pk, event.name)
 
 
 def summary(event: Event) -> str:
@@ -29,5 +27,4 @@ def summary(event: Event) -> str:
 
 
 def contact_link(contact_id: UUID) -> SafeString:
-    url = reverse("admin:contacts_contact_change", args=[contact_id])
-    return format_html('<a class="text-primary-600 dark:text-primary-500" href="{}">{}</a>', url, contact_id)
+    return link("contacts_contact_change", contact_id, contact_id)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from django.template.loader import render_to_string
-from django.urls import reverse
-from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from contacts.models import Contact
@@ -13,6 +11,7 @@ from events.models import (
     Event,
 )
 from events.stream.queries import list_events
+from workspaces.staff.links import list_link
 from workspaces.staff.sections import shows
 
 SECTION_ROWS = 20
@@ -31,13 +30,10 @@ def contact_events_section(contact: Contact) -> SafeString:
         ]
         for event in events
     ]
-    everything = f"{reverse('admin:events_event_changelist')}?workspace={contact.workspace_id}&q={contact.pk}"
     return render_to_string(
         "admin/events/contact_events.html",
         {
             "table": {"headers": ["Event", "Occurred (UTC)", "Source", "Properties"], "rows": rows},
-            "footer": format_html(
-                '<a class="text-primary-600 dark:text-primary-500" href="{}">All events</a>', everything
-            ),
+            "footer": list_link("events_event", "All events", workspace=contact.workspace_id, q=contact.pk),
         },
     )

@@ -8,7 +8,6 @@ from uuid import UUID
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
-from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import DropdownFilter
 
@@ -18,21 +17,19 @@ from contacts.models import Contact
 from segments.build import progress_of
 from segments.models import Membership, Segment
 from workspaces.staff.confirmation import AffectedRows
+from workspaces.staff.links import anchor, link
 from workspaces.staff.workspace_choice import chosen_workspace
 
 SEGMENT_CHOICES = 200
 
 
 def segment_link(segment: Segment) -> SafeString:
-    url = reverse("admin:segments_segment_change", args=[segment.pk])
-    return format_html(
-        '<a class="text-primary-600 dark:text-primary-500" href="{}">{}</a>', url, segment.name
-    )
+    return link("segments_segment_change", segment.pk, segment.name)
 
 
 def why_link(segment_id: UUID, contact_id: UUID, text: str = "Why") -> SafeString:
     url = reverse("admin:segments_segment_explanation", args=[segment_id, contact_id])
-    return format_html('<a class="text-primary-600 dark:text-primary-500" href="{}">{}</a>', url, text)
+    return anchor(url, text)
 
 
 def concerned_members(workspace_id: UUID, segment_id: UUID) -> AffectedRows:

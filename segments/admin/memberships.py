@@ -7,8 +7,6 @@ from typing import Any
 from django.contrib import admin
 from django.db.models import F, QuerySet
 from django.http import HttpRequest
-from django.urls import reverse
-from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from contacts.admin import ContactSearchMixin, identifier_of
@@ -17,6 +15,7 @@ from segments.admin.base import SegmentFilter, ServingSegmentFilter, segment_lin
 from segments.models import Membership, MembershipPeriod
 from workspaces.staff.columns import utc_column
 from workspaces.staff.filters import WorkspaceFilter
+from workspaces.staff.links import link
 from workspaces.staff.model_admin import ReadOnlyAdminMixin, WorkspaceModelAdmin
 
 
@@ -36,12 +35,7 @@ class OfSegmentAdmin(ContactSearchMixin, ReadOnlyAdminMixin, WorkspaceModelAdmin
 
     @admin.display(description="contact")
     def contact_label(self, row: Any) -> SafeString:
-        url = reverse("admin:contacts_contact_change", args=[row.contact_id])
-        return format_html(
-            '<a class="text-primary-600 dark:text-primary-500" href="{}">{}</a>',
-            url,
-            row.listed_email or row.contact_id,
-        )
+        return link("contacts_contact_change", row.contact_id, row.listed_email or row.contact_id)
 
     @admin.display(description="segment")
     def segment_label(self, row: Any) -> SafeString:

@@ -15,7 +15,6 @@ from django.db.models import Func, IntegerField, OuterRef, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
-from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import ChoicesDropdownFilter
@@ -46,6 +45,7 @@ from segments.models import Membership, Segment
 from workspaces.staff.confirmation import Question, ask
 from workspaces.staff.filters import ParkedFilter, WorkspaceFilter
 from workspaces.staff.forms import WorkspaceModelForm
+from workspaces.staff.links import list_link
 from workspaces.staff.model_admin import ServiceDeleteMixin, WorkspaceModelAdmin, page
 from workspaces.staff.pagination import COUNT_LIMIT
 from workspaces.staff.permissions import admin_of
@@ -181,13 +181,12 @@ class SegmentAdmin(FilledMixin, ServiceDeleteMixin, WorkspaceModelAdmin):
 
     @admin.display(description="members")
     def members(self, segment: Any) -> SafeString:
-        chosen = f"?workspace={segment.workspace_id}&segment={segment.pk}"
+        chosen = {"workspace": segment.workspace_id, "segment": segment.pk}
         return format_html(
-            '{}: <a class="text-primary-600 dark:text-primary-500" href="{}">who is in it</a>,'
-            ' <a class="text-primary-600 dark:text-primary-500" href="{}">who was</a>',
+            "{}: {}, {}",
             self.member_count(segment),
-            reverse("admin:segments_membership_changelist") + chosen,
-            reverse("admin:segments_membershipperiod_changelist") + chosen,
+            list_link("segments_membership", "who is in it", **chosen),
+            list_link("segments_membershipperiod", "who was", **chosen),
         )
 
     @admin.display(description="in words")
