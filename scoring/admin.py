@@ -16,8 +16,8 @@ from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import BooleanRadioFilter
 from unfold.widgets import UnfoldBooleanSwitchWidget
 
-from contacts.admin import ContactSearchMixin, identifier_of
-from contacts.models import Contact, Identifier
+from contacts.admin import ContactRowMixin
+from contacts.models import Contact
 from events.admin import event_link
 from events.errors import InvalidCondition
 from events.models import Event
@@ -166,15 +166,13 @@ class ScoringRuleAdmin(WorkspaceModelAdmin):
         messages.success(request, f"{len(rules)} rule{'' if len(rules) == 1 else 's'} will be re-scored.")
 
 
-class OfContactMixin(ContactSearchMixin):
-    """Rows of one contact under one rule. Rule names are annotated, because a rule may be deleted."""
+class OfContactMixin(ContactRowMixin):
+    """Rows of one contact under one rule; rule names are annotated, because a rule may be deleted."""
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         rules = ScoringRule.objects.filter(pk=OuterRef("rule_id")).values("name")
-        rows: QuerySet[Any] = super().get_queryset(request)  # type: ignore[misc]  # a mixin
-        named: QuerySet[Any] = rows.annotate(
-            listed_email=identifier_of(Identifier.EMAIL), listed_rule=Subquery(rules[:1])
-        )
+        rows = super().get_queryset(request)
+        named: QuerySet[Any] = rows.annotate(listed_rule=Subquery(rules[:1]))
         return named
 
     @admin.display(description="e-mail")
@@ -184,10 +182,6 @@ class OfContactMixin(ContactSearchMixin):
     @admin.display(description="rule")
     def rule_name(self, row: Any) -> str:
         return row.listed_rule or _DELETED_RULE
-
-    @admin.display(description="contact")
-    def contact_label(self, row: Any) -> str:
-        return link("contacts_contact_change", row.contact_id, self.email(row))
 
 
 @admin.register(ScoreEntry)

@@ -15,8 +15,7 @@ from unfold.contrib.filters.admin import DropdownFilter
 
 from campaigns.models import Campaign, Decision
 from config.ids import parse_uuid
-from contacts.admin import ContactSearchMixin, identifier_of
-from contacts.models import Identifier
+from contacts.admin import ContactRowMixin
 from workspaces.staff.links import link
 from workspaces.staff.model_admin import ReadOnlyAdminMixin, WorkspaceModelAdmin
 from workspaces.staff.workspace_choice import chosen_workspace
@@ -70,7 +69,7 @@ class CampaignFilter(DropdownFilter):  # type: ignore[misc]  # unfold has no typ
         return queryset.filter(campaign_id=campaign_id)
 
 
-class CampaignRowAdmin(ContactSearchMixin, ReadOnlyAdminMixin, WorkspaceModelAdmin):
+class CampaignRowAdmin(ContactRowMixin, ReadOnlyAdminMixin, WorkspaceModelAdmin):
     """Base of read-only rows about a contact in a campaign, searched by contact or by the ids in `by_ids`."""
 
     resource = "campaigns"
@@ -81,10 +80,8 @@ class CampaignRowAdmin(ContactSearchMixin, ReadOnlyAdminMixin, WorkspaceModelAdm
     campaign_path = "campaign"
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        """Add the contacts' e-mail addresses, in the same statement."""
-        rows: QuerySet[Any] = super().get_queryset(request).select_related(self.campaign_path)
-        listed: QuerySet[Any] = rows.annotate(listed_email=identifier_of(Identifier.EMAIL))
-        return listed
+        """Add the campaigns, in the same statement."""
+        return super().get_queryset(request).select_related(self.campaign_path)
 
     def match(self, contact_ids: Sequence[UUID], text: str) -> Q:
         found = super().match(contact_ids, text)
@@ -92,10 +89,6 @@ class CampaignRowAdmin(ContactSearchMixin, ReadOnlyAdminMixin, WorkspaceModelAdm
             for name in self.by_ids:
                 found |= Q(**{name: identifier})
         return found
-
-    @admin.display(description="contact")
-    def contact_label(self, row: Any) -> SafeString:
-        return link("contacts_contact_change", row.contact_id, row.listed_email or row.contact_id)
 
     @admin.display(description="campaign")
     def campaign_label(self, row: Any) -> SafeString | str:

@@ -14,8 +14,7 @@ from campaigns.admin.base import trace_link
 from campaigns.forms.forms import FormValues, create_form, delete_form, update_form
 from campaigns.messaging.public_links import public_url
 from campaigns.models import Form, FormSubmission, PendingConsent
-from contacts.admin import ContactSearchMixin, identifier_of
-from contacts.models import Identifier
+from contacts.admin import ContactRowMixin
 from workspaces.staff.columns import utc_column
 from workspaces.staff.filters import WorkspaceFilter
 from workspaces.staff.forms import WorkspaceModelForm
@@ -110,7 +109,7 @@ class FormAdmin(ServiceDeleteMixin, WorkspaceModelAdmin):
 
 
 @admin.register(FormSubmission)
-class FormSubmissionAdmin(ContactSearchMixin, ReadOnlyAdminMixin, WorkspaceModelAdmin):
+class FormSubmissionAdmin(ContactRowMixin, ReadOnlyAdminMixin, WorkspaceModelAdmin):
     resource = "campaigns"
     list_display = ["created_utc", "contact_label", "form_label", "confirmed_utc", "trace"]
     list_filter = [WorkspaceFilter]
@@ -132,17 +131,11 @@ class FormSubmissionAdmin(ContactSearchMixin, ReadOnlyAdminMixin, WorkspaceModel
     readonly_fields = ["form_label", "contact_label", "created_utc", "confirmed_utc", "trace"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        """Add the contacts' e-mail addresses, in the same statement."""
-        rows: QuerySet[Any] = super().get_queryset(request).select_related("form")
-        listed: QuerySet[Any] = rows.annotate(listed_email=identifier_of(Identifier.EMAIL))
-        return listed
+        """Add the forms, in the same statement."""
+        return super().get_queryset(request).select_related("form")
 
     created_utc = utc_column("created_at", "sent (UTC)")
     confirmed_utc = utc_column("confirmed_at", "confirmed (UTC)")
-
-    @admin.display(description="contact")
-    def contact_label(self, row: Any) -> SafeString:
-        return link("contacts_contact_change", row.contact_id, row.listed_email or row.contact_id)
 
     @admin.display(description="form")
     def form_label(self, submission: FormSubmission) -> SafeString:
@@ -154,7 +147,7 @@ class FormSubmissionAdmin(ContactSearchMixin, ReadOnlyAdminMixin, WorkspaceModel
 
 
 @admin.register(PendingConsent)
-class PendingConsentAdmin(ContactSearchMixin, ReadOnlyAdminMixin, WorkspaceModelAdmin):
+class PendingConsentAdmin(ContactRowMixin, ReadOnlyAdminMixin, WorkspaceModelAdmin):
     resource = "campaigns"
     list_display = ["created_utc", "contact_label", "channel"]
     list_filter = [WorkspaceFilter]
@@ -166,14 +159,4 @@ class PendingConsentAdmin(ContactSearchMixin, ReadOnlyAdminMixin, WorkspaceModel
     fields = ["workspace", "contact_label", "channel", "created_utc"]
     readonly_fields = ["contact_label", "created_utc"]
 
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        """Add the contacts' e-mail addresses, in the same statement."""
-        rows: QuerySet[Any] = super().get_queryset(request)
-        listed: QuerySet[Any] = rows.annotate(listed_email=identifier_of(Identifier.EMAIL))
-        return listed
-
     created_utc = utc_column("created_at", "asked (UTC)")
-
-    @admin.display(description="contact")
-    def contact_label(self, row: Any) -> SafeString:
-        return link("contacts_contact_change", row.contact_id, row.listed_email or row.contact_id)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
-from django.contrib import messages
+from django.contrib import admin, messages
 from django.db import DatabaseError
 from django.db.models import (
     CharField,
@@ -17,6 +17,7 @@ from django.db.models import (
     Subquery,
 )
 from django.http import HttpRequest
+from django.utils.safestring import SafeString
 
 from config.db.errors import Fault, classify_database_error
 from config.errors import DomainError
@@ -105,6 +106,20 @@ class ContactSearchMixin:
     def match(self, contact_ids: Sequence[UUID], text: str) -> Q:
         """Return what a row must fulfil."""
         return Q(**{f"{self.contact_field}__in": contact_ids})
+
+
+class ContactRowMixin(ContactSearchMixin):
+    """Lists of rows about a contact, who is shown by e-mail address."""
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        """Add the contacts' e-mail addresses, in the same statement."""
+        rows: QuerySet[Any] = super().get_queryset(request)  # type: ignore[misc]  # a mixin
+        listed: QuerySet[Any] = rows.annotate(listed_email=identifier_of(Identifier.EMAIL))
+        return listed
+
+    @admin.display(description="contact")
+    def contact_label(self, row: Any) -> SafeString:
+        return link("contacts_contact_change", row.contact_id, row.listed_email or row.contact_id)
 
 
 def concerned_contacts(contacts: QuerySet[Contact], noun: str = "contact", note: str = "") -> AffectedRows:

@@ -9,17 +9,15 @@ from django.db.models import F, QuerySet
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
 
-from contacts.admin import ContactSearchMixin, identifier_of
-from contacts.models import Identifier
+from contacts.admin import ContactRowMixin
 from segments.admin.base import SegmentFilter, ServingSegmentFilter, segment_link, why_link
 from segments.models import Membership, MembershipPeriod
 from workspaces.staff.columns import utc_column
 from workspaces.staff.filters import WorkspaceFilter
-from workspaces.staff.links import link
 from workspaces.staff.model_admin import ReadOnlyAdminMixin, WorkspaceModelAdmin
 
 
-class OfSegmentAdmin(ContactSearchMixin, ReadOnlyAdminMixin, WorkspaceModelAdmin):
+class OfSegmentAdmin(ContactRowMixin, ReadOnlyAdminMixin, WorkspaceModelAdmin):
     """Rows of a contact in a segment."""
 
     resource = "segments"
@@ -28,14 +26,8 @@ class OfSegmentAdmin(ContactSearchMixin, ReadOnlyAdminMixin, WorkspaceModelAdmin
     search_help_text = "A contact's id, identifier or name."
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        """Look the columns up for the page's rows alone, in the same statement."""
-        rows: QuerySet[Any] = super().get_queryset(request).select_related("segment")
-        listed: QuerySet[Any] = rows.annotate(listed_email=identifier_of(Identifier.EMAIL))
-        return listed
-
-    @admin.display(description="contact")
-    def contact_label(self, row: Any) -> SafeString:
-        return link("contacts_contact_change", row.contact_id, row.listed_email or row.contact_id)
+        """Add the segments, in the same statement."""
+        return super().get_queryset(request).select_related("segment")
 
     @admin.display(description="segment")
     def segment_label(self, row: Any) -> SafeString:
