@@ -43,7 +43,7 @@ from contacts.merging.merges import find_merge, find_merged_contact, merge_conta
 from contacts.models import Contact, ContactQuerySet, Erasure, Merge
 from workspaces.api.base import actor_of
 from workspaces.api.native import NativeViewSet
-from workspaces.api.strict import READ_REFUSALS, WRITE_REFUSALS, read_body
+from workspaces.api.strict import READ_REFUSALS, read_body
 from workspaces.scopes import Need
 
 _SECTIONS = {
@@ -64,6 +64,7 @@ _EVERYTHING = "contacts:read events:read scoring:read segments:read campaigns:re
 class ContactViewSet(NativeViewSet):
     """The contacts of a workspace."""
 
+    tag = "contacts"
     queryset = Contact.objects.none()
     serializer_class = ContactSerializer
     filterset_class = ContactFilterSet
@@ -77,11 +78,7 @@ class ContactViewSet(NativeViewSet):
         """Return the workspace's contacts, without those that became part of another."""
         return Contact.objects.in_workspace(self.workspace.id).canonical()
 
-    @extend_schema(
-        operation_id="listContacts",
-        tags=["contacts"],
-        responses={200: ContactPageSerializer, **READ_REFUSALS},
-    )
+    @extend_schema(operation_id="listContacts", responses={200: ContactPageSerializer})
     def list(self, request: Request, workspace_id: str) -> Response:
         """List contacts, newest first unless sorted otherwise."""
         for name in _FILTERS.keys() & request.query_params.keys():
@@ -89,10 +86,7 @@ class ContactViewSet(NativeViewSet):
         return self.get_paginated_response(self.paginate_queryset(self.filter_queryset(self.get_queryset())))
 
     @extend_schema(
-        operation_id="createContact",
-        tags=["contacts"],
-        request=ContactBodySerializer,
-        responses={201: ContactSerializer, **WRITE_REFUSALS},
+        operation_id="createContact", request=ContactBodySerializer, responses={201: ContactSerializer}
     )
     def create(self, request: Request, workspace_id: str) -> Response:
         """Create a contact; tags that do not exist yet are created with it."""
@@ -100,11 +94,7 @@ class ContactViewSet(NativeViewSet):
         contact = create_contact(self.workspace, changes)
         return Response(ContactSerializer(contact).data, status=201)
 
-    @extend_schema(
-        operation_id="getContact",
-        tags=["contacts"],
-        responses={200: ContactDetailSerializer, **READ_REFUSALS},
-    )
+    @extend_schema(operation_id="getContact", responses={200: ContactDetailSerializer})
     def retrieve(self, request: Request, workspace_id: str, contact_id: str) -> Response:
         """Return a contact with its identities, consents, tags and last 50 events."""
         contact = self.get_object()
@@ -116,10 +106,7 @@ class ContactViewSet(NativeViewSet):
         return Response({**ContactSerializer(contact).data, **more})
 
     @extend_schema(
-        operation_id="updateContact",
-        tags=["contacts"],
-        request=ContactBodySerializer,
-        responses={200: ContactSerializer, **WRITE_REFUSALS},
+        operation_id="updateContact", request=ContactBodySerializer, responses={200: ContactSerializer}
     )
     def partial_update(self, request: Request, workspace_id: str, contact_id: str) -> Response:
         """Change what the body names; attributes are set key by key, a list of tags replaces the tags."""
@@ -127,18 +114,13 @@ class ContactViewSet(NativeViewSet):
         contact = _change(self.workspace.id, self.get_object(), attrs)
         return Response(ContactSerializer(contact).data)
 
-    @extend_schema(operation_id="deleteContact", tags=["contacts"], responses={204: None, **READ_REFUSALS})
+    @extend_schema(operation_id="deleteContact", responses={204: None, **READ_REFUSALS})
     def destroy(self, request: Request, workspace_id: str, contact_id: str) -> Response:
         """Delete a contact."""
         delete_contact(self.workspace.id, self.get_object())
         return Response(status=204)
 
-    @extend_schema(
-        operation_id="mergeContact",
-        tags=["contacts"],
-        request=MergeBodySerializer,
-        responses={201: MergeSerializer, **WRITE_REFUSALS},
-    )
+    @extend_schema(operation_id="mergeContact", request=MergeBodySerializer, responses={201: MergeSerializer})
     @action(detail=True, methods=["post"])
     def merge(self, request: Request, workspace_id: str, contact_id: str) -> Response:
         """Merge another contact into this one: it reads as this one until the merge is undone."""
@@ -151,20 +133,14 @@ class ContactViewSet(NativeViewSet):
         merge = merge_contacts(self.workspace.id, kept, merged, by=actor_of(request))
         return Response(MergeSerializer(merge).data, status=201)
 
-    @extend_schema(
-        operation_id="listMerges",
-        tags=["contacts"],
-        responses={200: MergeSerializer(many=True), **READ_REFUSALS},
-    )
+    @extend_schema(operation_id="listMerges", responses={200: MergeSerializer(many=True)})
     @action(detail=True, pagination_class=None, filterset_class=None)
     def merges(self, request: Request, workspace_id: str, contact_id: str) -> Response:
         """List the merges of a contact, those that were undone too, the latest first."""
         return Response(MergeSerializer(merges_of(self.workspace.id, self.get_object()), many=True).data)
 
     @extend_schema(
-        operation_id="exportContact",
-        tags=["contacts"],
-        responses={200: OpenApiResponse({"type": "object"}, "table by table"), **READ_REFUSALS},
+        operation_id="exportContact", responses={200: OpenApiResponse({"type": "object"}, "table by table")}
     )
     @action(detail=True)
     def export(self, request: Request, workspace_id: str, contact_id: str) -> HttpResponseBase:
@@ -173,10 +149,7 @@ class ContactViewSet(NativeViewSet):
 
     # Nor could it be answered once: rows go in transactions of their own, for which no other contact waits.
     @extend_schema(
-        operation_id="eraseContact",
-        tags=["contacts"],
-        request=None,
-        responses={200: ErasureSerializer, **READ_REFUSALS},
+        operation_id="eraseContact", request=None, responses={200: ErasureSerializer, **READ_REFUSALS}
     )
     @action(detail=True, methods=["post"], repeats_harmlessly="who is erased is unknown to a repeat")
     def erase(self, request: Request, workspace_id: str, contact_id: str) -> Response:
@@ -199,17 +172,13 @@ class ContactViewSet(NativeViewSet):
 class MergeViewSet(NativeViewSet):
     """A merge of two contacts."""
 
+    tag = "contacts"
     queryset = Merge.objects.none()
     serializer_class = MergeSerializer
     lookup_url_kwarg = "merge_id"
     scope = "contacts"
 
-    @extend_schema(
-        operation_id="undoMerge",
-        tags=["contacts"],
-        request=None,
-        responses={200: MergeSerializer, **WRITE_REFUSALS},
-    )
+    @extend_schema(operation_id="undoMerge", request=None, responses={200: MergeSerializer})
     @action(detail=True, methods=["post"])
     def undo(self, request: Request, workspace_id: str, merge_id: str) -> Response:
         """Part the two contacts again; merges are undone in any order."""
@@ -220,16 +189,13 @@ class MergeViewSet(NativeViewSet):
 class ErasureViewSet(NativeViewSet):
     """The receipts of erasures."""
 
+    tag = "contacts"
     queryset = Erasure.objects.none()
     serializer_class = ErasureSerializer
     lookup_url_kwarg = "erasure_id"
     scope = "contacts"
 
-    @extend_schema(
-        operation_id="getErasure",
-        tags=["contacts"],
-        responses={200: ErasureSerializer, **READ_REFUSALS},
-    )
+    @extend_schema(operation_id="getErasure")
     def retrieve(self, request: Request, workspace_id: str, erasure_id: str) -> Response:
         """Return a receipt: what was removed where."""
         return Response(ErasureSerializer(find_erasure(self.workspace.id, parse_uuid(erasure_id))).data)

@@ -20,7 +20,7 @@ from events.stream.definitions import create_definition, delete_definition, repl
 from workspaces.api.filters import StrictBooleanFilter
 from workspaces.api.native import NativeViewSet
 from workspaces.api.pagination import BareListPagination
-from workspaces.api.strict import READ_REFUSALS, WRITE_REFUSALS, read_body, text_parameter
+from workspaces.api.strict import READ_REFUSALS, read_body, text_parameter
 
 
 class DefinitionPagination(BareListPagination):
@@ -58,6 +58,7 @@ class DefinitionFilterSet(django_filters.FilterSet):  # type: ignore[misc]  # it
 class DefinitionViewSet(NativeViewSet):
     """The event definitions of a workspace."""
 
+    tag = "event definitions"
     queryset = EventDefinition.objects.active().prefetch_related("properties")
     serializer_class = DefinitionSerializer
     filterset_class = DefinitionFilterSet
@@ -66,11 +67,7 @@ class DefinitionViewSet(NativeViewSet):
     lookup_url_kwarg = "definition_id"
     scope = "definitions"
 
-    @extend_schema(
-        operation_id="listEventDefinitions",
-        tags=["event definitions"],
-        responses={200: DefinitionSerializer(many=True), **READ_REFUSALS},
-    )
+    @extend_schema(operation_id="listEventDefinitions")
     def list(self, request: Request, workspace_id: str) -> Response:
         """List definitions by name."""
         page = self.paginate_queryset(self.filter_queryset(self.get_queryset()))
@@ -78,9 +75,8 @@ class DefinitionViewSet(NativeViewSet):
 
     @extend_schema(
         operation_id="createEventDefinition",
-        tags=["event definitions"],
         request=DefinitionBodySerializer,
-        responses={201: DefinitionSerializer, **WRITE_REFUSALS},
+        responses={201: DefinitionSerializer},
     )
     def create(self, request: Request, workspace_id: str) -> Response:
         """Declare an event and the properties that it carries."""
@@ -93,20 +89,15 @@ class DefinitionViewSet(NativeViewSet):
         )
         return Response(self._answer(definition), status=201)
 
-    @extend_schema(
-        operation_id="getEventDefinition",
-        tags=["event definitions"],
-        responses={200: DefinitionSerializer, **READ_REFUSALS},
-    )
+    @extend_schema(operation_id="getEventDefinition")
     def retrieve(self, request: Request, workspace_id: str, definition_id: str) -> Response:
         """Return a definition."""
         return Response(DefinitionSerializer(self.get_object()).data)
 
     @extend_schema(
         operation_id="updateEventDefinition",
-        tags=["event definitions"],
         request=DefinitionChangeSerializer,
-        responses={200: DefinitionSerializer, **WRITE_REFUSALS},
+        responses={200: DefinitionSerializer},
     )
     def partial_update(self, request: Request, workspace_id: str, definition_id: str) -> Response:
         """Replace the description or all the properties of a definition."""
@@ -120,11 +111,7 @@ class DefinitionViewSet(NativeViewSet):
         )
         return Response(self._answer(definition))
 
-    @extend_schema(
-        operation_id="deleteEventDefinition",
-        tags=["event definitions"],
-        responses={204: None, **READ_REFUSALS},
-    )
+    @extend_schema(operation_id="deleteEventDefinition", responses={204: None, **READ_REFUSALS})
     def destroy(self, request: Request, workspace_id: str, definition_id: str) -> Response:
         """Delete a definition; its events stay."""
         delete_definition(self.get_object())

@@ -35,7 +35,6 @@ from workspaces.api.base import object_body
 from workspaces.api.errors import NATIVE_ERRORS
 from workspaces.api.native import NativeViewSet
 from workspaces.api.pagination import BareListPagination
-from workspaces.api.strict import READ_REFUSALS, WRITE_REFUSALS
 from workspaces.scopes import Need
 
 _CONTACTS_OF_LISTED = Need(
@@ -58,6 +57,7 @@ class EventPagination(BareListPagination):
 class EventViewSet(IngestViewSet, NativeViewSet):
     """The stream of a workspace: sent one by one or in batches, listed, shown."""
 
+    tag = "events"
     queryset = Event.objects.none()
     serializer_class = EventRowSerializer
     pagination_class = EventPagination
@@ -74,11 +74,7 @@ class EventViewSet(IngestViewSet, NativeViewSet):
         """Tell serializers whether who asks may read contacts."""
         return {"shows_contacts": self.may("contacts:read")}
 
-    @extend_schema(
-        operation_id="listEvents",
-        tags=["events"],
-        responses={200: EventRowSerializer(many=True), **READ_REFUSALS},
-    )
+    @extend_schema(operation_id="listEvents")
     def list(self, request: Request, workspace_id: str) -> Response:
         """List events, newest first."""
         page = self.paginate_queryset(self.filter_queryset(self.get_queryset()))
@@ -86,9 +82,8 @@ class EventViewSet(IngestViewSet, NativeViewSet):
 
     @extend_schema(
         operation_id="ingestEvent",
-        tags=["events"],
         request={"application/json": json_schema(EventBody)},
-        responses={201: EventSerializer, **WRITE_REFUSALS},
+        responses={201: EventSerializer},
     )
     def create(self, request: Request, workspace_id: str) -> HttpResponse:
         """Record an event; what it turns (the lead score) follows a moment later."""
@@ -96,18 +91,15 @@ class EventViewSet(IngestViewSet, NativeViewSet):
 
     @extend_schema(
         operation_id="ingestEvents",
-        tags=["events"],
         request={"application/json": batch_schema()},
-        responses={200: BatchResultSerializer, **WRITE_REFUSALS},
+        responses={200: BatchResultSerializer},
     )
     @action(detail=False, methods=["post"])
     def batch(self, request: Request, workspace_id: str) -> HttpResponse:
         """Record up to 1,000 events; a bad one is refused by itself, the others are recorded."""
         return self.record(request, self._events)
 
-    @extend_schema(
-        operation_id="getEvent", tags=["events"], responses={200: EventSerializer, **READ_REFUSALS}
-    )
+    @extend_schema(operation_id="getEvent", responses={200: EventSerializer})
     def retrieve(self, request: Request, workspace_id: str, event_id: str) -> Response:
         """Return an event with all that its sender said of it."""
         return Response(EventSerializer(self.get_object(), context=self.get_serializer_context()).data)
@@ -127,13 +119,12 @@ class EventViewSet(IngestViewSet, NativeViewSet):
 class EffectsViewSet(NativeViewSet):
     """What the effects of events wait for."""
 
+    tag = "events"
     queryset = Event.objects.none()
     serializer_class = LagSerializer
     scope = "events"
 
-    @extend_schema(
-        operation_id="getEffects", tags=["events"], responses={200: LagSerializer, **READ_REFUSALS}
-    )
+    @extend_schema(operation_id="getEffects", responses={200: LagSerializer})
     @action(detail=False)
     def effects(self, request: Request, workspace_id: str) -> Response:
         """Tell how far scores, segments and campaigns are behind the events and the clock."""

@@ -30,7 +30,7 @@ from scoring.rules import delete_rule, rescore_rule, save_rule
 from workspaces.api.base import object_body
 from workspaces.api.native import NativeViewSet
 from workspaces.api.pagination import KeysetPagination
-from workspaces.api.strict import READ_REFUSALS, WRITE_REFUSALS, text_parameter
+from workspaces.api.strict import READ_REFUSALS, text_parameter
 from workspaces.scopes import Need
 
 _READS_CONDITION = (
@@ -45,6 +45,7 @@ _PREVIEWS = Need("POST", *_READS_CONDITION, action="preview")
 class ScoringRuleViewSet(NativeViewSet):
     """The scoring rules of a workspace."""
 
+    tag = "scoring"
     queryset = ScoringRule.objects.order_by("id")
     serializer_class = ScoringRuleSerializer
     filterset_class = ScoringRuleFilterSet
@@ -54,11 +55,7 @@ class ScoringRuleViewSet(NativeViewSet):
     action_scopes = {"preview": "scoring:read contacts:read events:read"}
     needs = (_CREATES, _CHANGES, _PREVIEWS)
 
-    @extend_schema(
-        operation_id="listScoringRules",
-        tags=["scoring"],
-        responses={200: ScoringRuleSerializer(many=True), **READ_REFUSALS},
-    )
+    @extend_schema(operation_id="listScoringRules")
     def list(self, request: Request, workspace_id: str) -> Response:
         """List the rules, oldest first."""
         rules = self.filter_queryset(self.get_queryset())
@@ -66,45 +63,34 @@ class ScoringRuleViewSet(NativeViewSet):
 
     @extend_schema(
         operation_id="createScoringRule",
-        tags=["scoring"],
         request=ScoringRuleSerializer,
-        responses={201: ScoringRuleWrittenSerializer, **WRITE_REFUSALS},
+        responses={201: ScoringRuleWrittenSerializer},
     )
     def create(self, request: Request, workspace_id: str) -> Response:
         """Create a rule; it holds for events from now on, or with `rescore` for all history."""
         return self._save(_CREATES, None, status=201)
 
-    @extend_schema(
-        operation_id="getScoringRule",
-        tags=["scoring"],
-        responses={200: ScoringRuleSerializer, **READ_REFUSALS},
-    )
+    @extend_schema(operation_id="getScoringRule")
     def retrieve(self, request: Request, workspace_id: str, rule_id: str) -> Response:
         """Return a rule."""
         return Response(ScoringRuleSerializer(self.get_object()).data)
 
     @extend_schema(
         operation_id="updateScoringRule",
-        tags=["scoring"],
         request=ScoringRuleSerializer,
-        responses={200: ScoringRuleWrittenSerializer, **WRITE_REFUSALS},
+        responses={200: ScoringRuleWrittenSerializer},
     )
     def partial_update(self, request: Request, workspace_id: str, rule_id: str) -> Response:
         """Change what the body names, from now on, or with `rescore` for all history."""
         return self._save(_CHANGES, self.get_object(), status=200)
 
-    @extend_schema(operation_id="deleteScoringRule", tags=["scoring"], responses={204: None, **READ_REFUSALS})
+    @extend_schema(operation_id="deleteScoringRule", responses={204: None, **READ_REFUSALS})
     def destroy(self, request: Request, workspace_id: str, rule_id: str) -> Response:
         """Delete a rule; points given already remain, and go on to decay."""
         delete_rule(self.get_object())
         return Response(status=204)
 
-    @extend_schema(
-        operation_id="rescoreScoringRule",
-        tags=["scoring"],
-        request=None,
-        responses={202: ScoringRuleSerializer, **WRITE_REFUSALS},
-    )
+    @extend_schema(operation_id="rescoreScoringRule", request=None, responses={202: ScoringRuleSerializer})
     @action(detail=True, methods=["post"])
     def rescore(self, request: Request, workspace_id: str, rule_id: str) -> Response:
         """Score all history by the rule as it is, in the background; `rescoring` says how far that is."""
@@ -112,9 +98,8 @@ class ScoringRuleViewSet(NativeViewSet):
 
     @extend_schema(
         operation_id="previewScoringRule",
-        tags=["scoring"],
         request=RulePreviewBodySerializer,
-        responses={200: RulePreviewSerializer, **WRITE_REFUSALS},
+        responses={200: RulePreviewSerializer},
     )
     @action(detail=False, methods=["post"], repeats_harmlessly="shows, and changes nothing")
     def preview(self, request: Request, workspace_id: str) -> Response:
@@ -178,17 +163,13 @@ _PAGE = [
 class ContactScoreViewSet(NativeViewSet):
     """A contact's score and where it comes from."""
 
+    tag = "scoring"
     queryset = Contact.objects.all()
     lookup_url_kwarg = "contact_id"
     not_found = ContactNotFound
     action_scopes = {"score": "contacts:read scoring:read"}
 
-    @extend_schema(
-        operation_id="getContactScore",
-        tags=["scoring"],
-        parameters=[_AT, *_PAGE],
-        responses={200: ScoreSerializer, **READ_REFUSALS},
-    )
+    @extend_schema(operation_id="getContactScore", parameters=[_AT, *_PAGE], responses={200: ScoreSerializer})
     @action(detail=False, parameters=[_AT], pagination_class=ScoreLinePagination)
     def score(self, request: Request, workspace_id: str, contact_id: str) -> Response:
         """Return the score at a moment and the lines that add up to it, the latest first."""

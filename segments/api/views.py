@@ -51,7 +51,7 @@ from segments.preview import Impact, impact_of, impact_of_draft, preview_rule
 from segments.static_members import MemberList, MembersChanged, add_members, read_member_list, remove_members
 from workspaces.api.native import NativeViewSet
 from workspaces.api.pagination import KeysetPagination
-from workspaces.api.strict import READ_REFUSALS, WRITE_REFUSALS, read_body
+from workspaces.api.strict import WRITE_REFUSALS, read_body
 from workspaces.scopes import Need
 
 SAMPLES = 10
@@ -86,6 +86,7 @@ _KINDS = {"externalId": Identifier.EXTERNAL_ID}
 class SegmentViewSet(NativeViewSet):
     """The segments of a workspace."""
 
+    tag = "segments"
     queryset = Segment.objects.order_by("id")
     serializer_class = SegmentSerializer
     filterset_class = SegmentFilterSet
@@ -103,20 +104,13 @@ class SegmentViewSet(NativeViewSet):
         _TRIES_IMPACT,
     )
 
-    @extend_schema(
-        operation_id="listSegments",
-        tags=["segments"],
-        responses={200: SegmentSerializer(many=True), **READ_REFUSALS},
-    )
+    @extend_schema(operation_id="listSegments")
     def list(self, request: Request, workspace_id: str) -> Response:
         """List the segments, each with the number of its members, oldest first."""
         return Response(SegmentSerializer(self.filter_queryset(self.get_queryset()), many=True).data)
 
     @extend_schema(
-        operation_id="createSegment",
-        tags=["segments"],
-        request=SegmentBodySerializer,
-        responses={201: SegmentWrittenSerializer, **WRITE_REFUSALS},
+        operation_id="createSegment", request=SegmentBodySerializer, responses={201: SegmentWrittenSerializer}
     )
     def create(self, request: Request, workspace_id: str) -> Response:
         """Create a segment; its rule is evaluated for all contacts in the background before it serves."""
@@ -126,11 +120,7 @@ class SegmentViewSet(NativeViewSet):
             segment = create_segment(self.workspace.id, **wanted)
         return Response(SegmentWrittenSerializer(segment).data, status=201)
 
-    @extend_schema(
-        operation_id="getSegment",
-        tags=["segments"],
-        responses={200: SegmentDetailSerializer, **READ_REFUSALS},
-    )
+    @extend_schema(operation_id="getSegment", responses={200: SegmentDetailSerializer})
     def retrieve(self, request: Request, workspace_id: str, segment_id: str) -> Response:
         """Return a segment, the number of its members, and some of them."""
         segment = self.get_object()
@@ -142,9 +132,8 @@ class SegmentViewSet(NativeViewSet):
 
     @extend_schema(
         operation_id="updateSegment",
-        tags=["segments"],
         request=SegmentChangesSerializer,
-        responses={200: SegmentWrittenSerializer, **WRITE_REFUSALS},
+        responses={200: SegmentWrittenSerializer},
     )
     def partial_update(self, request: Request, workspace_id: str, segment_id: str) -> Response:
         """Change what the body names; another rule is built in the background, and the old one serves meanwhile."""
@@ -155,17 +144,14 @@ class SegmentViewSet(NativeViewSet):
             segment = update_segment(self.workspace.id, segment, **wanted)
         return Response(SegmentWrittenSerializer(segment).data)
 
-    @extend_schema(operation_id="deleteSegment", tags=["segments"], responses={204: None, **WRITE_REFUSALS})
+    @extend_schema(operation_id="deleteSegment")
     def destroy(self, request: Request, workspace_id: str, segment_id: str) -> Response:
         """Delete a segment, unless other rules build on it."""
         delete_segment(self.workspace.id, self.get_object())
         return Response(status=204)
 
     @extend_schema(
-        operation_id="previewSegment",
-        tags=["segments"],
-        request=RuleBodySerializer,
-        responses={200: PreviewSerializer, **WRITE_REFUSALS},
+        operation_id="previewSegment", request=RuleBodySerializer, responses={200: PreviewSerializer}
     )
     @action(detail=False, methods=["post"], repeats_harmlessly=_HARMLESS)
     def preview(self, request: Request, workspace_id: str) -> Response:
@@ -176,11 +162,7 @@ class SegmentViewSet(NativeViewSet):
             found = preview_rule(self.workspace.id, rule, samples=SAMPLES)
         return Response(PreviewSerializer(found, context={"workspace_id": self.workspace.id}).data)
 
-    @extend_schema(
-        operation_id="getSegmentImpact",
-        tags=["segments"],
-        responses={200: ImpactSerializer, **WRITE_REFUSALS},
-    )
+    @extend_schema(operation_id="getSegmentImpact", responses={200: ImpactSerializer, **WRITE_REFUSALS})
     @action(detail=True, repeats_harmlessly=_HARMLESS)
     def impact(self, request: Request, workspace_id: str, segment_id: str) -> Response:
         """Return exactly whom the built draft would let in, remove and keep."""
@@ -189,10 +171,7 @@ class SegmentViewSet(NativeViewSet):
         return self._answer_impact(impact_of_draft(self.workspace.id, segment))
 
     @extend_schema(
-        operation_id="tryOutSegmentImpact",
-        tags=["segments"],
-        request=RuleBodySerializer,
-        responses={200: ImpactSerializer, **WRITE_REFUSALS},
+        operation_id="tryOutSegmentImpact", request=RuleBodySerializer, responses={200: ImpactSerializer}
     )
     @impact.mapping.post
     def try_out_impact(self, request: Request, workspace_id: str, segment_id: str) -> Response:
@@ -207,41 +186,27 @@ class SegmentViewSet(NativeViewSet):
     def _answer_impact(self, found: Impact) -> Response:
         return Response(ImpactSerializer(found, context={"workspace_id": self.workspace.id}).data)
 
-    @extend_schema(
-        operation_id="publishSegment",
-        tags=["segments"],
-        request=None,
-        responses={200: SegmentWrittenSerializer, **WRITE_REFUSALS},
-    )
+    @extend_schema(operation_id="publishSegment", request=None, responses={200: SegmentWrittenSerializer})
     @action(detail=True, methods=["post"])
     def publish(self, request: Request, workspace_id: str, segment_id: str) -> Response:
         """Let the built draft serve from now on."""
         segment = publish_segment(self.workspace.id, self.get_object())
         return Response(SegmentWrittenSerializer(segment).data)
 
-    @extend_schema(
-        operation_id="discardSegmentDraft", tags=["segments"], responses={204: None, **WRITE_REFUSALS}
-    )
+    @extend_schema(operation_id="discardSegmentDraft", responses={204: None})
     @action(detail=True, methods=["delete"])
     def draft(self, request: Request, workspace_id: str, segment_id: str) -> Response:
         """Drop the draft, built or not; the rule that serves is kept."""
         discard_draft(self.workspace.id, self.get_object())
         return Response(status=204)
 
-    @extend_schema(
-        operation_id="getSegmentBuild", tags=["segments"], responses={200: BuildSerializer, **READ_REFUSALS}
-    )
+    @extend_schema(operation_id="getSegmentBuild", responses={200: BuildSerializer})
     @action(detail=True, url_path="rebuild")
     def progress(self, request: Request, workspace_id: str, segment_id: str) -> Response:
         """Return how far the segment's build is."""
         return Response(BuildSerializer(self.get_object()).data)
 
-    @extend_schema(
-        operation_id="rebuildSegment",
-        tags=["segments"],
-        request=None,
-        responses={202: BuildSerializer, **WRITE_REFUSALS},
-    )
+    @extend_schema(operation_id="rebuildSegment", request=None, responses={202: BuildSerializer})
     @progress.mapping.post
     def rebuild(self, request: Request, workspace_id: str, segment_id: str) -> Response:
         """Evaluate the rule for every contact anew, in the background; a parked segment serves again after it."""
@@ -261,6 +226,7 @@ class MemberPagination(KeysetPagination):
 class MembershipViewSet(NativeViewSet):
     """The members of a segment, and why a contact is one."""
 
+    tag = "segments"
     queryset = Segment.objects.all()
     lookup_url_kwarg = "segment_id"
     not_found = SegmentNotFound
@@ -273,10 +239,7 @@ class MembershipViewSet(NativeViewSet):
     needs = (_EXPLAINS,)
 
     @extend_schema(
-        operation_id="listSegmentMembers",
-        tags=["segments"],
-        parameters=[_AT],
-        responses={200: MemberSerializer(many=True), **READ_REFUSALS},
+        operation_id="listSegmentMembers", parameters=[_AT], responses={200: MemberSerializer(many=True)}
     )
     @action(
         detail=True,
@@ -298,10 +261,7 @@ class MembershipViewSet(NativeViewSet):
         return members_at(self.workspace.id, segment, at, after=after, limit=count)
 
     @extend_schema(
-        operation_id="addSegmentMembers",
-        tags=["segments"],
-        request=_LIST_OR_UPLOAD,
-        responses={200: MembersChangedSerializer, **WRITE_REFUSALS},
+        operation_id="addSegmentMembers", request=_LIST_OR_UPLOAD, responses={200: MembersChangedSerializer}
     )
     @members.mapping.post
     def add_members(self, request: Request, workspace_id: str, segment_id: str) -> Response:
@@ -310,9 +270,8 @@ class MembershipViewSet(NativeViewSet):
 
     @extend_schema(
         operation_id="removeSegmentMembers",
-        tags=["segments"],
         request=_LIST_OR_UPLOAD,
-        responses={200: MembersChangedSerializer, **WRITE_REFUSALS},
+        responses={200: MembersChangedSerializer},
         description="Take contacts out of a static segment: a list or an upload in the body, as for POST.",
     )
     @members.mapping.delete
@@ -330,11 +289,7 @@ class MembershipViewSet(NativeViewSet):
         answer = replace(changed, unknown=[*malformed, *changed.unknown])
         return Response(MembersChangedSerializer(answer).data)
 
-    @extend_schema(
-        operation_id="explainSegmentMembership",
-        tags=["segments"],
-        responses={200: ExplanationSerializer, **READ_REFUSALS},
-    )
+    @extend_schema(operation_id="explainSegmentMembership", responses={200: ExplanationSerializer})
     @action(detail=True, url_path="contacts/<str:contact_id>/explanation")
     def explanation(self, request: Request, workspace_id: str, segment_id: str, contact_id: str) -> Response:
         """Return the rule's tree with what each condition saw of the contact, and when the answer may change."""
