@@ -5,9 +5,9 @@ from typing import Any
 from rest_framework import serializers
 
 from campaigns.api.choices import RUN_STATUSES
-from campaigns.api.serializers.base import ContactRowsSerializer, contact_field
 from campaigns.api.serializers.campaigns import ReportSerializer
 from campaigns.models import Rehearsal
+from contacts.api.serializers import ContactBriefField, ContactsSerializer
 from workspaces.api.fields import (
     BlankAsNullField,
     MillisecondsField,
@@ -87,12 +87,12 @@ class RehearsedMessageSerializer(serializers.Serializer[Any]):
     reason = serializers.CharField(allow_null=True)
 
 
-class RehearsedEnrollmentSerializer(ContactRowsSerializer):
+class RehearsedEnrollmentSerializer(ContactsSerializer):
     """An enrollment that a version would have made."""
 
     id = serializers.UUIDField()
     version = serializers.IntegerField(help_text="its place in the rehearsal's `versions`, from 0")
-    contact = contact_field()
+    contact = ContactBriefField(source="contact_id")
     eventId = serializers.UUIDField(source="event_id", allow_null=True)
     status = UpperChoiceField(choices=RUN_STATUSES)
     endReason = BlankAsNullField(source="end_reason")
