@@ -38,7 +38,7 @@ class ContactPagination(BasePagination):
     def paginate_queryset(self, queryset: Any, request: Request, view: Any = None) -> list[Any]:
         """Return the page's contacts with what answers show of them. Raises ValidationError."""
         wanted = page_request(request, view.workspace.id)
-        page, following = select_page(with_details(queryset), wanted)
+        page, following = select_page(with_details(queryset, consents=False), wanted)
         total = total_of(queryset)
         self._pagination = {
             "page": None if wanted.after else wanted.page,
