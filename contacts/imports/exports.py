@@ -38,7 +38,10 @@ def exported_contacts(workspace_id: UUID, *, segment: str = "") -> Iterator[dict
     """
     with snapshot():
         for contact in with_details(contacts_to_export(workspace_id, segment=segment)).iterator(CHUNK_ROWS):
-            identifiers = [(one.kind, one.value, one.is_primary) for one in contact.known_identifiers]
+            identifiers = [
+                (identifier.kind, identifier.value, identifier.is_primary)
+                for identifier in contact.known_identifiers
+            ]
             yield {
                 **identity_columns(contact.id, identifiers, with_rest=True),
                 "first_name": contact.first_name,
@@ -64,7 +67,7 @@ KnownIdentifiers = Iterable[tuple[str, str, bool]]
 
 def identity_columns(contact_id: UUID, identifiers: KnownIdentifiers, *, with_rest: bool) -> dict[str, Any]:
     """Return the columns by which a contact is found again; `with_rest`: and all that it is known by besides."""
-    ordered = sorted(identifiers, key=lambda one: not one[2])
+    ordered = sorted(identifiers, key=lambda identifier: not identifier[2])
     if not ordered:
         return {"anonymous_id": str(contact_id)}
     columns: dict[str, Any] = {}
