@@ -41,7 +41,8 @@ class ContactReference(msgspec.Struct, frozen=True):
     id_falls_back: bool = False
     # A contact that has identifiers of this kind, but none of the reference's, is somebody else: no other finds it.
     distinct_by: str = ""
-    # Said to be identifiers of this person too: who else has one of them is reported as `apart`.
+    # Said to be identifiers of this person too: who else has one of them is reported as `apart`, unless
+    # `distinct_by` says that it is somebody else.
     same_as: tuple[tuple[str, Any], ...] = ()
 
 

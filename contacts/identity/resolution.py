@@ -181,7 +181,11 @@ class _Resolver:
         if not wanted.same_as:
             return resolution
         holders = map(self.unit_of_work.found.by_identifier.get, wanted.same_as)
-        apart = dict.fromkeys(each for each in holders if each not in (None, resolution.contact_id))
+        apart = dict.fromkeys(
+            each
+            for each in holders
+            if each not in (None, resolution.contact_id) and not self._is_somebody_else(wanted, each)
+        )
         return msgspec.structs.replace(resolution, apart=tuple(apart)) if apart else resolution
 
     def _match(self, wanted: _ParsedReference) -> Resolution | None:

@@ -3,10 +3,12 @@
 from enum import Enum
 from uuid import UUID
 
+from django.db.models import Q
+
 from contacts.errors import AlreadyMerged, ContactNotFound, MergeCycle
 from contacts.identity.lookup import ids_of
 from contacts.merging.merges import merge_contacts
-from contacts.models import Contact, Identifier
+from contacts.models import Contact, Identifier, Merge
 
 
 class Word(Enum):
@@ -28,10 +30,13 @@ def merge_same_person(
 ) -> bool:
     """Merge a contact into `survivor_id`, if `word` goes so far. Returns whether that was done.
 
-    Raises MergeInProgress, and TryAgain if others win every race.
+    Two that were merged and parted again stay apart: whoever undid it knew better. Raises MergeInProgress, and
+    TryAgain if others win every race.
     """
     contacts = Contact.objects.in_workspace(workspace_id).in_bulk([survivor_id, other_id])
     if len(contacts) < 2 or not _covers(workspace_id, word, survivor_id, other_id):
+        return False
+    if _were_parted(workspace_id, ids_of(workspace_id, survivor_id), ids_of(workspace_id, other_id)):
         return False
     try:
         merge_contacts(workspace_id, contacts[survivor_id], contacts[other_id], by=by)
@@ -50,6 +55,14 @@ def _covers(workspace_id: UUID, word: Word, survivor_id: UUID, other_id: UUID) -
     return kinds == {Identifier.ANONYMOUS_ID} and Identifier.EXTERNAL_ID in _kinds_of(
         workspace_id, survivor_id
     )
+
+
+def _were_parted(workspace_id: UUID, one_person: list[UUID], other_person: list[UUID]) -> bool:
+    undone = Merge.objects.in_workspace(workspace_id).exclude(undone_at=None)
+    return undone.filter(
+        Q(survivor__in=one_person, merged__in=other_person)
+        | Q(survivor__in=other_person, merged__in=one_person)
+    ).exists()
 
 
 def _kinds_of(workspace_id: UUID, contact_id: UUID) -> set[str]:

@@ -267,26 +267,39 @@ def _at(value: Any, path: Sequence[str]) -> Any:
 
 def _reference(call: Call, kind: str, traits: Call) -> ContactReference | None:
     """Return whom a call is about: by the strongest of its ids, which get all the others."""
+    user, anonymous = _id(call, "userId"), _id(call, "anonymousId")
+    names: Identifiers = ((Identifier.EXTERNAL_ID, user),) if user else ()
+    if kind == "alias":
+        return _reference_of_alias(names, _id(call, "previousId"), traits)
     if kind == "identify":
         traits = {**traits, **(call.get("traits") or {})}
-    user, anonymous, previous = (_id(call, name) for name in ("userId", "anonymousId", "previousId"))
-    known: Identifiers = ((Identifier.EXTERNAL_ID, user),) if user else ()
-    known += tuple((each, traits[name]) for name, each in IDENTIFYING_TRAITS.items() if traits.get(name))
+    names += tuple((each, traits[name]) for name, each in IDENTIFYING_TRAITS.items() if traits.get(name))
     devices: Identifiers = ((Identifier.ANONYMOUS_ID, anonymous),) if anonymous else ()
-    former: Identifiers = ((Identifier.ANONYMOUS_ID, previous),) if kind == "alias" else ()
-    if not known and not devices:
+    if not names and not devices:
         return None
     return ContactReference(
-        identifiers=(*known, *devices),
+        identifiers=(*names, *devices),
         if_missing="create",
         update_matched=True,
-        changes=_changes(traits, former),
+        changes=_changes(traits),
         distinct_by=Identifier.EXTERNAL_ID,
-        same_as=(*former, (Identifier.EXTERNAL_ID, previous)) if former else devices if known else (),
+        same_as=devices if names else (),
     )
 
 
-def _changes(traits: Call, identifiers: Identifiers) -> ContactChanges:
+def _reference_of_alias(names: Identifiers, previous: str, traits: Call) -> ContactReference:
+    """Return the user, who is whoever has the former id, as a device or as a user."""
+    former: Identifiers = ((Identifier.ANONYMOUS_ID, previous),)
+    return ContactReference(
+        identifiers=names,
+        if_missing="create",
+        update_matched=True,
+        changes=_changes(traits, former),
+        same_as=(*former, (Identifier.EXTERNAL_ID, previous)),
+    )
+
+
+def _changes(traits: Call, identifiers: Identifiers = ()) -> ContactChanges:
     attributes = {name: value for name, value in traits.items() if name not in IDENTIFYING_TRAITS}
     first_name, last_name = _taken(attributes, FIRST_NAMES), _taken(attributes, LAST_NAMES)
     if first_name is None and last_name is None and isinstance(name := attributes.get("name"), str):

@@ -14,6 +14,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from config import clock
+from config.errors import TryAgain
 from contacts.merging.same_person import Word, merge_same_person
 from dialects.fallback import UnknownRouteView
 from dialects.segment.authentication import WriteKeyAuthentication
@@ -46,6 +47,8 @@ _KIND_OF_LETTER = {kind[0]: kind for kind in CALLS}
 _CALL = rf"(?P<call>{'|'.join((*CALLS, *_KIND_OF_LETTER))})/?"
 _BATCH = r"(?P<batch>batch|import|b)/?"
 _DONE = {"success": True}
+MAX_MERGES = 100
+"""Merges that follow from one request; further ones wait until the client comes again."""
 _REFUSALS = dict.fromkeys((400, 401, 403, 409, 413, 415, 429, 503), SegmentErrorSerializer)
 _KEY = OpenApiParameter("Idempotency-Key", OpenApiTypes.STR, OpenApiParameter.HEADER)
 _MERGES = Need(
@@ -114,14 +117,19 @@ class CallViewSet(IngestViewSet):
     def _record(self, request: Request, parse: Callable[[Request], _Parsed]) -> HttpResponse:
         """Record a request's calls, then merge whom they say to be one person.
 
-        A merge takes locks of its own, before those of contacts. Where it fails the client is told to come again:
-        what is recorded is a duplicate then, and tells of the same contacts.
+        A merge takes locks of its own, before those of contacts. Where it fails, and where there are many, the client
+        is told to come again: what is recorded is a duplicate then, and tells of those who are apart still.
         """
         same: list[_SamePerson] = []
         answer = self.record(request, lambda request: self._submission(request, *parse(request), same))
+        merges = 0
         for each in dict.fromkeys(same):
+            if merges == MAX_MERGES:
+                raise TryAgain
             word = self._word_on(each.kind)
-            merge_same_person(self.workspace.id, each.survivor, each.other, word=word, by=actor_of(request))
+            merges += merge_same_person(
+                self.workspace.id, each.survivor, each.other, word=word, by=actor_of(request)
+            )
         return answer
 
     def _word_on(self, kind: str) -> Word:

@@ -400,6 +400,16 @@ class TestSameAs:
         (found,) = resolved(workspace.id, by_email("jane@example.test", same_as=same_as))
         assert found.apart == ()
 
+    def test_not_somebody_else(self, workspace):
+        resolved(workspace.id, TestDistinctBy.reference(("external_id", "1"), ("anonymous_id", "a")))
+        (found,) = resolved(
+            workspace.id,
+            TestDistinctBy.reference(
+                ("external_id", "2"), ("anonymous_id", "a"), same_as=(("anonymous_id", "a"),)
+            ),
+        )
+        assert (found.created, found.apart) == (True, ())
+
     def test_of_one_call(self, workspace):
         device, person = resolved(
             workspace.id,

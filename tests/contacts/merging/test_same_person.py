@@ -2,7 +2,7 @@
 
 import pytest
 
-from contacts.merging.merges import merge_contacts
+from contacts.merging.merges import merge_contacts, undo_merge
 from contacts.merging.same_person import Word, merge_same_person
 from contacts.models import Merge
 from tests.contacts.factories import a_contact
@@ -52,3 +52,14 @@ def test_who_is_merged_or_gone_already_is_left(workspace):
     gone_id = gone.id
     gone.delete()
     assert not merge_same_person(workspace.id, survivor.id, gone_id, word=Word.ANYBODY)
+
+
+@pytest.mark.parametrize("word", Word)
+def test_those_who_were_parted_stay_apart(workspace, word):
+    survivor = a_contact(workspace, identifiers=(("external_id", "0"),))
+    merged = a_contact(workspace, identifiers=(DEVICE,))
+    assert merge_same_person(workspace.id, survivor.id, merged.id, word=word)
+    undo_merge(workspace.id, Merge.objects.get())
+    merge_contacts(workspace.id, survivor, a_contact(workspace, first_name="Jo"))
+    for first, second in ((survivor, merged), (merged, survivor)):
+        assert not merge_same_person(workspace.id, first.id, second.id, word=word)

@@ -4,6 +4,7 @@ import pytest
 
 from contacts.merging.merges import undo_merge
 from contacts.models import Contact, Identifier, Merge
+from dialects.segment import viewsets
 from events.models import Event
 from workspaces.services import issue_api_key
 
@@ -37,6 +38,7 @@ def test_a_user_and_a_device_known_apart_are_merged(send, workspace, kind):
     send(kind, {"userId": "u1", "anonymousId": "a1", "event": "Paid"})
     assert Merge.objects.count() == 1
     undo_merge(workspace.id, merge)
+    send(kind, {"userId": "u1", "anonymousId": "a1", "event": "Paid"})
     assert who("anonymous_id", "a1") != who("external_id", "u1")
 
 
@@ -160,3 +162,20 @@ def test_a_key_that_may_not_write_contacts_merges_as_a_page_does(send, workspace
     assert not Merge.objects.exists()
     send("alias", {"userId": "new", "previousId": "old"})
     assert Merge.objects.count() == 1
+
+
+def test_of_many_merges_some_wait_until_the_client_comes_again(post, send, workspace, monkeypatch):
+    monkeypatch.setattr(viewsets, "MAX_MERGES", 2)
+    batch = [{"type": "track", "event": "Seen", "anonymousId": f"a{number}"} for number in range(5)]
+    send("batch", {"batch": [*batch, {"type": "identify", "userId": "u1"}]})
+    body = {
+        "batch": [
+            {"type": "alias", "userId": "u1", "previousId": f"a{number}", "messageId": f"m{number}"}
+            for number in range(5)
+        ]
+    }
+    answers = [post("batch", body) for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [503, 503, 200]
+    assert int(answers[0].headers["Retry-After"]) > 0
+    assert Merge.objects.count() == 5
+    assert Event.objects.filter(name="alias").count() == 5
