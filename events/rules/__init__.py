@@ -3,7 +3,7 @@
 A rule is read once, when it is saved (`parse_rule`), and compiled to SQL wherever it decides (`compile_rules`).
 """
 
-from events.rules.compiler import AggregateSpec, CompiledRules, Earliest, aggregates_of_rule, compile_rules
+from events.rules.compiler import AggregateSpec, CompiledRules, aggregates_of_rule, compile_rules
 from events.rules.explanation import explain_contact
 from events.rules.nodes import Rule
 from events.rules.parser import (
@@ -18,7 +18,6 @@ __all__ = [
     "CONTACT_EVENT_PREFIXES",
     "AggregateSpec",
     "CompiledRules",
-    "Earliest",
     "Rule",
     "aggregates_of_rule",
     "compile_rules",

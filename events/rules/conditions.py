@@ -1,6 +1,6 @@
 """Conditions on an event's own fields: validated when saved, compiled to SQL when applied."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -28,9 +28,6 @@ _MAX_PATH = 20
 _MAX_LIST = 1_000
 
 
-ALWAYS = sql("true")
-
-
 class EventConditions:
     """Conditions on one event, compiled together so that each path of the event is read once.
 
@@ -40,14 +37,6 @@ class EventConditions:
     def __init__(self, alias: str = "e") -> None:
         self._alias = alias
         self._paths: dict[tuple[str, ...], int] = {}
-
-    def add(self, condition: Mapping[str, Any] | None) -> Sql:
-        """Return the SQL that is true where the condition holds. A missing value never matches."""
-        if condition is None:
-            return ALWAYS
-        return compile_operator(
-            condition["operator"], self.column(condition["field"]), condition.get("value")
-        )
 
     def column(self, field: str) -> Sql:
         """Return the name of the column, jsonb or null, that holds a field of the event."""

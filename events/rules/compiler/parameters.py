@@ -23,7 +23,7 @@ def bound_values(workspace_id: UUID, earliest: datetime, latest: datetime) -> di
 
 @dataclass(frozen=True, slots=True)
 class Earliest(Deferred):
-    """The first event id of a window of this length, or from a start on; of all time without either."""
+    """The first event id that a window of this length, or from this start on, can hold; the lowest without either."""
 
     length: timedelta | None = None
     start: datetime | None = None
