@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Annotated, Any
 
+import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 from rest_framework import serializers
 
@@ -58,6 +59,48 @@ def parse_event(body: dict[str, Any]) -> IncomingEvent:
         occurred_at=_moment(body.get("occurredAt")),
         company=_company(body.get("company")),
     )
+
+
+def parse_person(body: dict[str, Any]) -> ContactReference:
+    """Return the person that `body` is, or has as its `person`. Raises InvalidBody."""
+    whole = _lone_person(body)
+    return _reference({}, whole)
+
+
+def parse_person_changes(body: dict[str, Any]) -> ContactChanges:
+    """Return what `body` changes of a person; null removes an attribute or a name. Raises InvalidBody."""
+    person = _lone_person(body, is_change=True)
+    changes = _changes(person)
+    removed = {name: None for name in PERSON_ATTRIBUTES if name in person and person[name] is None}
+    return msgspec.structs.replace(
+        changes,
+        first_name=changes.first_name if {"firstName", "name"} & person.keys() else None,
+        last_name=changes.last_name if {"lastName", "name"} & person.keys() else None,
+        # The last one given becomes the primary one of its kind.
+        identifiers=tuple(reversed(_values(person))),
+        attributes={**changes.attributes, **removed},
+    )
+
+
+def parse_tags(body: dict[str, Any]) -> tuple[str, ...]:
+    """Return the tags of `body`. Raises InvalidBody."""
+    if problems := list(_TAGS("", body)):
+        raise InvalidBody(problems)
+    return tuple(dict.fromkeys(tag.strip() for tag in body["tags"]))
+
+
+def _lone_person(body: dict[str, Any], *, is_change: bool = False) -> dict[str, Any]:
+    """Return the person of a body that is one, or wraps one. Raises InvalidBody."""
+    wrapped = body.get("person")
+    sent = body if wrapped is None else wrapped
+    person = _person({"person": sent})
+    problems = [*optional(_PERSON)("" if wrapped is None else "person", sent)]
+    if not is_change:
+        problems += _problems_of_person({"person": sent}, person)
+    if problems:
+        raise InvalidBody(problems)
+    assert isinstance(person, dict)  # noqa: S101  # the check has told of anything else
+    return person
 
 
 def _email(value: str) -> str | None:
@@ -171,6 +214,9 @@ _BODY = record(
     required=("type",),
 )
 BODY_SCHEMA = schema_of(_BODY)
+PERSON_SCHEMA = schema_of(_PERSON)
+_TAGS = record({"tags": listed(text(255, is_blank_allowed=False), 100)}, required=("tags",))
+TAGS_SCHEMA = schema_of(_TAGS)
 
 
 _Moment = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]

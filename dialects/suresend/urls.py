@@ -2,11 +2,13 @@
 
 from django.urls import URLPattern, URLResolver, include, path, re_path
 
+from dialects.suresend.people import PersonViewSet
 from dialects.suresend.viewsets import EventViewSet, UnknownSureSendRouteView
 from workspaces.api.routers import VendorRouter
 
 _router = VendorRouter()
 _router.register("", EventViewSet, "suresend-event")
+_router.register("", PersonViewSet, "suresend-person")
 _unknown = UnknownSureSendRouteView.as_view()
 
 urlpatterns: list[URLPattern | URLResolver] = [*_router.urls, re_path("^", _unknown)]
