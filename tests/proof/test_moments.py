@@ -108,7 +108,9 @@ def test_the_announcement_of_an_edit(workspace, jane, meanwhile):
     assert told(outside, jane) == ["segment.entered", "segment.exited"]
 
 
-@pytest.mark.parametrize("name", ["_owners", "evaluate_events", "recalculate_ledger", "sum_up", "finish_lane"])
+@pytest.mark.parametrize(
+    "name", ["_owners", "evaluate_events", "recalculate_ledger", "sum_up", "finish_lane"]
+)
 def test_a_re_scoring(workspace, jane, meanwhile, name):
     rule = a_rule(workspace, "buy", 5, BOUGHT, rescore=True)
     apply_effects(workspace.id)
