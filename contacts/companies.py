@@ -57,7 +57,7 @@ class CompanyResolution:
             meant = Q(id__in=ids) | Q(name_key__in=keys)
             if external_ids:
                 meant |= Q(external_id__in=external_ids)
-            self._add(Company.objects.filter(meant, workspace_id=workspace_id))
+            self._add(Company.objects.in_workspace(workspace_id).filter(meant))
 
     @property
     def refusals(self) -> list[DomainError | None]:

@@ -5,6 +5,7 @@ from argparse import ArgumentParser
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
+from uuid import UUID
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
@@ -89,7 +90,7 @@ class ImportCommand(BaseCommand):
         if not gc.get_freeze_count():
             freeze_loaded_objects()
         try:
-            self._import(workspace, file, terms, options)
+            self._import(workspace.id, file, terms, options)
         finally:
             file.close()
 
@@ -111,7 +112,7 @@ class ImportCommand(BaseCommand):
         return load_mapping(self.kind.fields, path, self.kind.kind.value)
 
     def _import(
-        self, workspace: Workspace, file: InputFile, terms: ImportTerms, options: dict[str, Any]
+        self, workspace_id: UUID, file: InputFile, terms: ImportTerms, options: dict[str, Any]
     ) -> None:
         label = Path(file.path).name if file.path != "-" else "standard input"
         with interruption() as interrupted, ProgressDisplay(self.stderr, label, "rows") as display:
@@ -126,7 +127,7 @@ class ImportCommand(BaseCommand):
                 display.update(run.rows, total)
                 return not interrupted
 
-            run, failure = self._run(workspace, file, terms, options, show)
+            run, failure = self._run(workspace_id, file, terms, options, show)
         if run is None:
             raise CommandError(f"{label}: {failure}", returncode=1)
         self.stdout.write(f"{label}: {self._counts(run, options['dry_run'])}")
@@ -142,7 +143,7 @@ class ImportCommand(BaseCommand):
 
     def _run(
         self,
-        workspace: Workspace,
+        workspace_id: UUID,
         file: InputFile,
         terms: ImportTerms,
         options: dict[str, Any],
@@ -157,12 +158,12 @@ class ImportCommand(BaseCommand):
 
         try:
             if options["dry_run"]:
-                run, causes = try_file(workspace.id, file, self.kind, terms, on_progress=note)
+                run, causes = try_file(workspace_id, file, self.kind, terms, on_progress=note)
                 for cause in causes:
                     self.stderr.write(cause)
                 return run, ""
             return import_file(
-                workspace.id, file, self.kind, terms, on_progress=note, restart=options["restart"]
+                workspace_id, file, self.kind, terms, on_progress=note, restart=options["restart"]
             ), ""
         except DomainError as error:
             return (last[0] if last else None), error.sentence
