@@ -47,6 +47,9 @@ BACKFILLS = {
     "scoring.rescoring.RESCORES": "workspaces_backfilljob",
 }
 
+# Admin: refuses an identity field that a workspace cannot have (see workspaces.admin.workspaces).
+CHECK_IDENTITY_FIELD = "contacts.profiles.fields.check_identity_field"
+
 # Admin: sections of a contact's page, in this order.
 CONTACT_SECTIONS = [
     "events.admin.contact_events_section",

@@ -11,6 +11,7 @@ SYSTEM_PREFIXES: Final = (CONTACT_PREFIX, SEGMENT_PREFIX, MESSAGE_PREFIX, FORM_P
 
 CONTACT_CREATED: Final = "contact.created"
 CONTACT_UPDATED: Final = "contact.updated"
+CONTACT_DELETED: Final = "contact.deleted"
 CONTACT_TAGGED: Final = "contact.tagged"
 CONTACT_SUBSCRIBED: Final = "contact.subscribed"
 CONTACT_UNSUBSCRIBED: Final = "contact.unsubscribed"
@@ -33,6 +34,7 @@ SYSTEM_EVENTS: Final = frozenset(
     {
         CONTACT_CREATED,
         CONTACT_UPDATED,
+        CONTACT_DELETED,
         CONTACT_TAGGED,
         CONTACT_SUBSCRIBED,
         CONTACT_UNSUBSCRIBED,

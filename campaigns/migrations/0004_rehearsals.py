@@ -120,7 +120,7 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="rehearsal",
             index=models.Index(
-                condition=models.Q(("status__in", ["QUEUED", "RUNNING"])),
+                condition=models.Q(("status", "QUEUED"), ("status", "RUNNING"), _connector="OR"),
                 fields=["workspace", "id"],
                 name="rehearsal_unfinished",
             ),

@@ -45,7 +45,7 @@ class Rehearsal(TenantModel):
             models.Index(fields=["workspace", "campaign", "id"], name="rehearsal_by_campaign"),
             models.Index(
                 fields=["workspace", "id"],
-                condition=Q(status__in=["QUEUED", "RUNNING"]),
+                condition=Q(status="QUEUED") | Q(status="RUNNING"),
                 name="rehearsal_unfinished",
             ),
         ]

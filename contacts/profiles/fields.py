@@ -85,20 +85,16 @@ def find_field(workspace_id: UUID, text: object) -> Field:
     return field
 
 
-@transaction.atomic
-def set_identity_field(workspace: Workspace, name: str) -> Workspace:
-    """Choose what names a contact besides its id. Raises InvalidIdentityField, IdentityFieldLocked."""
-    locked = Workspace.objects.select_for_update().get(id=workspace.id)
-    if name != locked.identity_field:
-        declared = Field.objects.in_workspace(workspace.id).filter(name=name, type__in=IDENTITY_TYPES)
-        if name not in BUILT_IN_IDENTITIES and not declared.exists():
-            raise InvalidIdentityField(name)
-        if Contact.objects.in_workspace(workspace.id).exists():
-            raise IdentityFieldLocked
-        locked.identity_field = name
-        locked.save(update_fields=["identity_field"])
-    workspace.identity_field = name
-    return workspace
+def check_identity_field(workspace: Workspace, name: str) -> None:
+    """Check that a field can identify a workspace's contacts. Raises InvalidIdentityField, IdentityFieldLocked."""
+    current = Workspace.objects.filter(id=workspace.id).values_list("identity_field", flat=True).first()
+    if name == current:
+        return
+    declared = Field.objects.in_workspace(workspace.id).filter(name=name, type__in=IDENTITY_TYPES)
+    if name not in BUILT_IN_IDENTITIES and not declared.exists():
+        raise InvalidIdentityField(name)
+    if Contact.objects.in_workspace(workspace.id).exists():
+        raise IdentityFieldLocked
 
 
 def _checked_name(name: object) -> str:

@@ -19,7 +19,7 @@ def parent_values(model, workspace):
     values = {
         Contact: {"first_name": "Ada", "last_name": "Lovelace", "attributes": "{}"},
         EventDefinition: {"name": "paid", "is_declared": "on", "late_after_hours": "72"},
-        Workspace: {"name": "Forge", "identity_field": "email"},
+        Workspace: {"name": "Forge", "identity_field": "email", "quarantine": "batches"},
     }
     return {"workspace": str(workspace.pk), **values[model]}
 

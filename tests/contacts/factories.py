@@ -11,6 +11,7 @@ from contacts.companies import CompanyResolution
 from contacts.crud import create_contact, update_contact
 from contacts.identity.resolution import resolve_contacts
 from contacts.models import Company, Contact, Identifier
+from contacts.profiles.fields import check_identity_field
 from contacts.references import CompanyReference, ContactChanges, ContactReference, Resolution
 from tests.workspaces.factories import WorkspaceFactory
 from workspaces.models import Workspace
@@ -81,3 +82,11 @@ def resolve_company(workspace_id: UUID, **values: Any) -> tuple[Company, bool]:
     if isinstance(result, DomainError):
         raise result
     return result
+
+
+def set_identity_field(workspace: Workspace, name: str) -> Workspace:
+    """Set what names a workspace's contacts, as the admin's form does."""
+    check_identity_field(workspace, name)
+    workspace.identity_field = name
+    workspace.save(update_fields=["identity_field"])
+    return workspace

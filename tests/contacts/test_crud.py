@@ -22,7 +22,7 @@ from contacts.errors import (
 )
 from contacts.merging.merges import merge_contacts, undo_merge
 from contacts.models import Consent, Contact, ContactScore, ContactTag, Identifier, Tag
-from contacts.profiles.fields import create_field, set_identity_field
+from contacts.profiles.fields import create_field
 from contacts.queries import with_details
 from contacts.references import ContactChanges
 from tests.contacts.factories import (
@@ -30,6 +30,7 @@ from tests.contacts.factories import (
     IdentifierFactory,
     a_contact,
     identifier_values,
+    set_identity_field,
     tag_contact,
 )
 from tests.workspaces.factories import WorkspaceFactory

@@ -10,9 +10,7 @@ from events import names
 from tests.docs.pages import ROOT
 
 APPS = ("config", "workspaces", "contacts", "events", "scoring", "segments", "campaigns", "dialects")
-NAMES = re.compile(
-    "|".join(rf"\b{re.escape(name)}\b" for name in sorted({*names.SYSTEM_EVENTS, "contact.deleted"}))
-)
+NAMES = re.compile("|".join(rf"\b{re.escape(name)}\b" for name in sorted(names.SYSTEM_EVENTS)))
 # There, `contact.` is also how the path of a body's field begins.
 PATHS_OF_FIELDS = "dialects"
 

@@ -5,6 +5,7 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
+from tests.contacts.factories import a_contact
 from tests.workspaces.factories import (
     MembershipFactory,
     UserFactory,
@@ -162,6 +163,7 @@ def test_a_user_is_made_a_member(staff):
     form = {
         "name": workspace.name,
         "identity_field": "email",
+        "quarantine": "batches",
         "memberships-TOTAL_FORMS": "1",
         "memberships-INITIAL_FORMS": "0",
         "memberships-0-user": str(user.pk),
@@ -190,6 +192,7 @@ def test_origins_are_said_one_a_line(staff):
     data = {
         "name": "Shop",
         "identity_field": "email",
+        "quarantine": "batches",
         **{f"memberships-{name}_FORMS": "0" for name in ("TOTAL", "INITIAL")},
     }
     refused = staff.post(url, {**data, "allowed_origins": "https://shop.example/path"})
@@ -199,3 +202,24 @@ def test_origins_are_said_one_a_line(staff):
     workspace.refresh_from_db()
     assert workspace.allowed_origins == ["https://shop.example", "http://localhost:3000"]
     assert "https://shop.example http://localhost:3000" in text_of(staff.get(url))
+
+
+def test_what_names_contacts_is_a_field_that_can_and_fixed_once_there_are_contacts(staff):
+    workspace = WorkspaceFactory.create()
+    url = reverse("admin:workspaces_workspace_change", args=[workspace.pk])
+
+    def change(identity_field):
+        data = {
+            "name": "Shop",
+            "identity_field": identity_field,
+            "quarantine": "batches",
+            "allowed_origins": "",
+            **{f"memberships-{name}_FORMS": "0" for name in ("TOTAL", "INITIAL")},
+        }
+        return staff.post(url, data)
+
+    assert "cannot be the identity field" in text_of(change("nothing"))
+    assert change("phone").status_code == 302
+    a_contact(workspace)
+    assert "while the workspace has contacts" in text_of(change("email"))
+    assert change("phone").status_code == 302

@@ -61,6 +61,7 @@ class Staff:
         fields = {
             "name": self.workspace.name,
             "identity_field": "email",
+            "quarantine": "batches",
             "memberships-TOTAL_FORMS": len(rows),
             "memberships-INITIAL_FORMS": len(kept),
         }

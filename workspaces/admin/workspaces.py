@@ -5,13 +5,16 @@ from typing import Any
 from uuid import UUID
 
 from django import forms
+from django.conf import settings
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils.module_loading import import_string
 from unfold.widgets import (
     UnfoldAdminTextareaWidget,
 )
 
+from config.errors import DomainError
 from workspaces.admin.base import MembershipInline, PeopleHistoryMixin
 from workspaces.models import (
     Workspace,
@@ -56,6 +59,15 @@ class WorkspaceForm(StrictModelForm):
     class Meta:
         model = Workspace
         fields = ["name", "identity_field", "allowed_origins", "quarantine"]
+
+    def clean_identity_field(self) -> str:
+        """Return what names contacts. Raises ValidationError where the workspace cannot have it."""
+        name: str = self.cleaned_data["identity_field"]
+        try:
+            import_string(settings.CHECK_IDENTITY_FIELD)(self.instance, name)
+        except DomainError as error:
+            raise forms.ValidationError(error.sentence) from error
+        return name
 
 
 @admin.register(Workspace)

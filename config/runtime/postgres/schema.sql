@@ -1,4 +1,4 @@
--- Of the migrations: 74249057f781e20fa787788f923976d03b84f6596b8fc5c6e6f79e2394c0b42a
+-- Of the migrations: 6adbc694b928a4443c00daf7147794d129f85ab8bd2691cc1029e4c1f5b802b7
 CREATE FUNCTION public.contacts_parts(workspace uuid, value text) RETURNS text[]
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
     AS $$
@@ -1348,7 +1348,7 @@ CREATE INDEX parked_by_key ON public.events_parkedeffect USING btree (workspace_
 CREATE INDEX refused_event_by_cause ON public.events_refusedevent USING btree (workspace_id, name, code, id);
 CREATE INDEX refused_event_by_time ON public.events_refusedevent USING btree (workspace_id, id);
 CREATE INDEX rehearsal_by_campaign ON public.campaigns_rehearsal USING btree (workspace_id, campaign_id, id);
-CREATE INDEX rehearsal_unfinished ON public.campaigns_rehearsal USING btree (workspace_id, id) WHERE ((status)::text = ANY ((ARRAY['QUEUED'::character varying, 'RUNNING'::character varying])::text[]));
+CREATE INDEX rehearsal_unfinished ON public.campaigns_rehearsal USING btree (workspace_id, id) WHERE (((status)::text = 'QUEUED'::text) OR ((status)::text = 'RUNNING'::text));
 CREATE INDEX rehearsed_by_contact ON public.campaigns_rehearsedenrollment USING btree (workspace_id, contact_id);
 CREATE INDEX rehearsed_by_rehearsal ON public.campaigns_rehearsedenrollment USING btree (workspace_id, rehearsal_id, id);
 CREATE INDEX score_entry_by_contact ON public.scoring_scoreentry USING btree (workspace_id, contact_id, occurred_at);

@@ -1,6 +1,7 @@
 """Who comes into a campaign, who does not, and why."""
 
 from datetime import timedelta
+from typing import get_args
 
 import pytest
 from django.db import transaction
@@ -19,8 +20,9 @@ from config import clock
 from contacts.crud import delete_contact, untag_contact, update_contact
 from contacts.merging.merges import merge_contacts
 from contacts.references import ContactChanges, ContactReference
+from contacts.signals import Kind
 from events.models import EffectsLevel, Event, EventDefinition, ParkedEffect
-from events.names import SYSTEM_EVENTS
+from events.names import SYSTEM_EVENTS, contact_event
 from events.processing.effects import EffectBatch, EffectEvent, apply_effects
 from events.processing.parking import retry_parked
 from events.stream.derived_events import DerivedEvent, record_derived_events
@@ -367,6 +369,13 @@ def test_a_name_that_only_looks_like_the_system_s_is_anybody_s(workspace, jane):
     campaign = a_campaign(workspace, definition(trigger=on_event("form.abandoned")))
     send(workspace, jane, "form.abandoned")
     assert admissions(campaign) == [ENTERED]
+
+
+@pytest.mark.parametrize("kind", get_args(Kind))
+def test_every_change_of_a_contact_is_believed_of_the_system_only(workspace, jane, kind):
+    campaign = a_campaign(workspace, definition(trigger=on_event(contact_event(kind))))
+    send(workspace, jane, contact_event(kind))
+    assert ENTERED not in admissions(campaign)
 
 
 def test_what_the_system_tells_of_is_listed(workspace, jane):

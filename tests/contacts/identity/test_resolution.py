@@ -8,10 +8,10 @@ from contacts.errors import ContactNotFound, InvalidFieldValue, InvalidIdentifie
 from contacts.identity.resolution import resolve_contacts
 from contacts.merging.merges import merge_contacts
 from contacts.models import Contact, Identifier
-from contacts.profiles.fields import create_field, set_identity_field
+from contacts.profiles.fields import create_field
 from contacts.queries import with_details
 from contacts.references import ContactChanges, ContactReference, Resolution
-from tests.contacts.factories import a_contact, by_email, identifier_values, resolved
+from tests.contacts.factories import a_contact, by_email, identifier_values, resolved, set_identity_field
 from tests.workspaces.factories import WorkspaceFactory
 
 pytestmark = pytest.mark.django_db

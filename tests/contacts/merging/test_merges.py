@@ -32,10 +32,10 @@ from contacts.errors import (
 from contacts.identity.lookup import ids_of
 from contacts.merging.merges import find_merge, merge_contacts, merges_of, undo_merge
 from contacts.models import Contact, Identifier, Merge
-from contacts.profiles.fields import create_field, set_identity_field
+from contacts.profiles.fields import create_field
 from contacts.references import ContactChanges
 from events.processing.effects import bump_rules_version
-from tests.contacts.factories import a_contact, by_email, identifier_values, resolved
+from tests.contacts.factories import a_contact, by_email, identifier_values, resolved, set_identity_field
 from tests.scale import scaled
 from tests.workspaces.factories import WorkspaceFactory
 

@@ -12,9 +12,9 @@ from contacts.errors import (
     InvalidIdentifier,
     InvalidIdentityField,
 )
-from contacts.profiles.fields import create_field, find_field, set_identity_field, update_field
+from contacts.profiles.fields import create_field, find_field, update_field
 from contacts.references import ContactChanges
-from tests.contacts.factories import a_contact
+from tests.contacts.factories import a_contact, set_identity_field
 from tests.workspaces.factories import WorkspaceFactory
 
 pytestmark = pytest.mark.django_db

@@ -4,8 +4,9 @@ import uuid
 import pytest
 
 from contacts.models import Contact
-from contacts.profiles.fields import create_field, set_identity_field
+from contacts.profiles.fields import create_field
 from events.models import Event
+from tests.contacts.factories import set_identity_field
 
 
 def object_of(caller, answer):

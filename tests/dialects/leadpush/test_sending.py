@@ -6,9 +6,10 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from contacts.crud import create_contact, set_consent
-from contacts.profiles.fields import create_field, set_identity_field
+from contacts.profiles.fields import create_field
 from contacts.references import ContactChanges
 from events.models import Event
+from tests.contacts.factories import set_identity_field
 from workspaces.services import create_workspace, issue_api_key
 
 FORBIDDEN = {"message": "This action is unauthorized."}

@@ -109,7 +109,7 @@ def test_nobody_gives_a_role_beyond_the_own_one(workspace):
         {"id": theirs.pk, "workspace": workspace.pk, "user": owner.pk, "role": "viewer"},
         {"id": theirs.pk, "workspace": workspace.pk, "user": owner.pk, "role": "owner", "DELETE": "on"},
     ]
-    form = {"name": "x", "identity_field": "email"}
+    form = {"name": "x", "identity_field": "email", "quarantine": "batches"}
     for row in rows:
         address = page("workspace", "change", workspace.pk)
         assert client.post(address, form | memberships(row, initial=1)).status_code == 200
@@ -417,7 +417,12 @@ def test_the_history_of_a_workspace_names_its_people_to_no_viewer(workspace, rol
     new = colleague(username="newcomer")
     root = signed_in(UserFactory.create(is_staff=True, is_superuser=True))
     added = memberships({"user": new.pk, "role": "editor"})
-    body = {"name": "Mill", "identity_field": workspace.identity_field, "allowed_origins": ""}
+    body = {
+        "name": "Mill",
+        "identity_field": workspace.identity_field,
+        "quarantine": "batches",
+        "allowed_origins": "",
+    }
     assert root.post(page("workspace", "change", workspace.pk), body | added).status_code == 302
     history = page("workspace", "history", workspace.pk)
     assert "newcomer" in staff_with((workspace, "owner")).get(history).text
