@@ -373,6 +373,7 @@ def test_a_name_that_only_looks_like_the_system_s_is_anybody_s(workspace, jane):
 
 @pytest.mark.parametrize("kind", get_args(Kind))
 def test_every_change_of_a_contact_is_believed_of_the_system_only(workspace, jane, kind):
+    apply_effects(workspace.id)
     campaign = a_campaign(workspace, definition(trigger=on_event(contact_event(kind))))
     send(workspace, jane, contact_event(kind))
     assert ENTERED not in admissions(campaign)
