@@ -5,7 +5,7 @@ effects are still to come are kept. All-time aggregates keep what they have coun
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
@@ -85,22 +85,25 @@ def start_of_kept_events(before: datetime) -> datetime:
     return before.astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
 
 
-def empty_partitions(before: datetime) -> list[str]:
-    """Remove all events of old partitions, of every workspace, in the caller's transaction. Returns their names.
+def empty_partitions(before: datetime, keeps: Collection[UUID] = ()) -> tuple[list[str], list[str]]:
+    """Remove all events of old partitions, of every workspace, in the caller's transaction.
 
     The partitions stay, for an event of such a time may still come in. One in which an event waits for its effects is
-    left as it is.
+    left as it is, and so is one with events of the workspaces `keeps`. Returns the names of those that were emptied,
+    and of those that were kept for these workspaces.
     """
-    emptied = []
+    emptied, kept = [], []
     for name in old_partitions(before):
         if not fetch_all(f"SELECT 1 FROM {name} LIMIT 1"):
             continue
         # Before the look at what waits: nothing comes in any more that could wait unseen.
         execute(f"SET LOCAL lock_timeout = '10s'; LOCK TABLE {name} IN ACCESS EXCLUSIVE MODE")
-        if not fetch_all(_WAITING, [first_id_at(_start_of(name)), first_id_at(_end_of(name))]):
+        if fetch_all(f"SELECT 1 FROM {name} WHERE workspace_id = ANY(%s) LIMIT 1", [list(keeps)]):
+            kept.append(name)
+        elif not fetch_all(_WAITING, [first_id_at(_start_of(name)), first_id_at(_end_of(name))]):
             execute(f"TRUNCATE {name}")
             emptied.append(name)
-    return emptied
+    return emptied, kept
 
 
 def count_events(workspace_id: UUID, rule: RetentionRule) -> int:

@@ -4,7 +4,6 @@ import hashlib
 import json
 import signal
 from argparse import ArgumentParser
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -85,16 +84,17 @@ class BackfillCommand(BaseCommand):
         """Work, and print a line of counts for each workspace. Raises CommandError."""
         if options["batch_size"] < 1:
             raise CommandError("--batch-size must be at least 1.")
-        outcomes: Counter[bool] = Counter()
+        self.failed_workspaces: list[UUID] = []
         with interruption() as interrupted:
             for work in self.works(options):
-                outcomes[self._run(work, options, interrupted)] += 1
+                if not self._run(work, options, interrupted):
+                    self.failed_workspaces.append(work.workspace_id)
                 if interrupted:
                     raise CommandError(
                         "Interrupted. The same command goes on where this one stopped; --restart begins anew.",
                         returncode=INTERRUPTED,
                     )
-        if outcomes[False]:
+        if self.failed_workspaces:
             raise CommandError(self.failure, returncode=1)
 
     def _run(self, work: CommandWork, options: Mapping[str, Any], interrupted: list[int]) -> bool:

@@ -31,6 +31,7 @@ class Command(BackfillCommand):
 
     help = "Delete events older than a time, with the decisions and, if wanted, the points that follow from them."
     unit = "events"
+    failure = "Of some workspaces not everything was deleted; the same command goes on there."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the options."""
@@ -73,8 +74,13 @@ class Command(BackfillCommand):
             )
             return
         with transaction.atomic():
-            emptied = empty_partitions(before)
+            emptied, kept = empty_partitions(before, self.failed_workspaces)
         self.stdout.write(f"{len(emptied):,} months emptied{''.join(f', {name}' for name in emptied)}")
+        if kept:
+            # Without its event nothing finds a decision any more that was to go with it.
+            self.stderr.write(
+                f"Months that are kept, for what refers to their events is left: {', '.join(kept)}"
+            )
 
 
 def _before(options: Mapping[str, Any]) -> datetime:

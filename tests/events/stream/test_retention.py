@@ -17,7 +17,7 @@ from scoring.verification import verify_contacts
 from tests.scoring.factories import a_rule
 from tests.scoring.histories import score_of, send
 from tests.workspaces.factories import WorkspaceFactory
-from workspaces.models import BackfillJob
+from workspaces.models import BackfillJob, Workspace
 
 pytestmark = pytest.mark.django_db
 LONG_AGO = datetime(2025, 3, 10, 12, tzinfo=UTC)
@@ -112,6 +112,44 @@ def test_what_waits_for_its_effects_stays(workspace, scope):
     run("--before", "2025-04-01T00:00:00Z", *([f"--workspace={workspace.id}"] if scope == "one" else []))
     apply_effects(workspace.id)
     assert score_of(workspace, "bob") == 1
+
+
+def dependents_of_one_workspace_fail(workspace_id, event_ids, deletes_points):
+    if Workspace.objects.get(id=workspace_id).name == "Broken":
+        raise RuntimeError("no luck")
+    return {}
+
+
+def test_months_of_a_workspace_in_which_dependents_stay_are_not_emptied(workspace, settings):
+    settings.EVENT_DEPENDENTS = [
+        f"{__name__}.{dependents_of_one_workspace_fail.__name__}",
+        *settings.EVENT_DEPENDENTS,
+    ]
+    broken = WorkspaceFactory(name="Broken")
+    send(broken, ("eve", LATER, {}))
+    apply_effects(broken.id)
+    (event,) = Event.objects.in_workspace(broken.id).filter(name="buy")
+    Decision.objects.create(
+        workspace=broken,
+        contact_id=event.contact_id,
+        kind="not_entered",
+        event_id=event.id,
+        decided_at=clock.now(),
+    )
+    out, errors = StringIO(), StringIO()
+    with pytest.raises(CommandError, match="goes on there") as raised:
+        call_command("apply_retention", "--before", "2025-05-01T00:00:00Z", stdout=out, stderr=errors)
+    assert raised.value.returncode == 1
+    # In March the broken one has no events; April is kept, of the sound one too.
+    assert "1 months emptied, events_event_y2025m03\n" in out.getvalue()
+    assert "Broken: after 0 events: no luck" in errors.getvalue()
+    assert errors.getvalue().endswith("is left: events_event_y2025m04\n")
+    assert sent(workspace) == {"buy": 2, "look": 0}
+    assert sent(broken) == {"buy": 1, "look": 0}
+    assert Decision.objects.in_workspace(broken.id).filter(event_id=event.id).exists()
+    settings.EVENT_DEPENDENTS = settings.EVENT_DEPENDENTS[1:]
+    assert "1 months emptied, events_event_y2025m04" in run("--before", "2025-05-01T00:00:00Z")
+    assert not Decision.objects.in_workspace(broken.id).filter(event_id=event.id).exists()
 
 
 def test_a_dry_run_counts_and_deletes_nothing(workspace):
