@@ -140,7 +140,7 @@ def _identity(path: str, value: Any) -> Iterator[FieldProblem]:
         yield FieldProblem(path, "too_long", f"must have at most {MAX_LENGTH} characters")
 
 
-described(_identity, {"type": ["string", "number"], "maxLength": MAX_LENGTH})
+described(_identity, {"oneOf": [{"type": "string", "maxLength": MAX_LENGTH}, {"type": "number"}]})
 
 
 def _identifying(kind: str) -> Check:

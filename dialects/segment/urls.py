@@ -2,13 +2,23 @@
 
 from django.urls import URLPattern, URLResolver, include, path, re_path
 
-from dialects.segment.viewsets import CallViewSet, MetricsView, SettingsView, UnknownSegmentRouteView
+from dialects.segment.viewsets import (
+    BATCH_PATH,
+    CALL_PATH,
+    CallViewSet,
+    MetricsView,
+    SettingsView,
+    UnknownSegmentRouteView,
+)
 from workspaces.api.routers import VendorRouter
 
 _router = VendorRouter()
 _router.register("", CallViewSet, "segment")
 _routes: list[URLPattern | URLResolver] = [
     *_router.urls,
+    # As some senders write them; the document has each once.
+    re_path(rf"^{CALL_PATH}/\Z", CallViewSet.as_view({"post": "send_call"}, schema=None)),
+    re_path(rf"^{BATCH_PATH}/\Z", CallViewSet.as_view({"post": "send_batch"}, schema=None)),
     path("m", MetricsView.as_view()),
     path("projects/<str:write_key>/settings", SettingsView.as_view()),
 ]

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from django.http import HttpResponse
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework.decorators import action
 from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
@@ -44,12 +44,16 @@ from workspaces.authentication.schemes import BearerAuthentication, authenticate
 from workspaces.scopes import Need
 
 _KIND_OF_LETTER = {kind[0]: kind for kind in CALLS}
-_CALL = rf"(?P<call>{'|'.join((*CALLS, *_KIND_OF_LETTER))})/?"
-_BATCH = r"(?P<batch>batch|import|b)/?"
+CALL_PATH = rf"(?P<call>{'|'.join((*CALLS, *_KIND_OF_LETTER))})"
+BATCH_PATH = r"(?P<batch>batch|import|b)"
 _DONE = {"success": True}
 MAX_MERGES = 100
 """Merges that follow from one request; further ones wait until the client comes again."""
-_REFUSALS = dict.fromkeys((400, 401, 403, 409, 413, 415, 429, 503), SegmentErrorSerializer)
+_REFUSALS: dict[int, Any] = {
+    **dict.fromkeys((400, 401, 403, 409, 413, 415, 429, 503), SegmentErrorSerializer),
+    # At the root others answer it.
+    404: OpenApiResponse(description="Another word in the path"),
+}
 _KEY = OpenApiParameter("Idempotency-Key", OpenApiTypes.STR, OpenApiParameter.HEADER)
 _MERGES = Need(
     "POST",
@@ -94,7 +98,7 @@ class CallViewSet(IngestViewSet):
         request=component("SegmentCall", CALL_SCHEMA),
         responses={200: SegmentAnswerSerializer, **_REFUSALS},
     )
-    @action(detail=False, methods=["post"], url_path=_CALL, url_name="segment-call")
+    @action(detail=False, methods=["post"], url_path=CALL_PATH, url_name="segment-call")
     def send_call(self, request: Request, call: str, **kwargs: Any) -> HttpResponse:
         """Record a call, all or nothing."""
         return self._record(request, partial(_parse_call, _KIND_OF_LETTER.get(call, call)))
@@ -109,7 +113,7 @@ class CallViewSet(IngestViewSet):
         request=component("SegmentBatch", BATCH_SCHEMA),
         responses={200: SegmentAnswerSerializer, **_REFUSALS},
     )
-    @action(detail=False, methods=["post"], url_path=_BATCH, url_name="segment-batch")
+    @action(detail=False, methods=["post"], url_path=BATCH_PATH, url_name="segment-batch")
     def send_batch(self, request: Request, **kwargs: Any) -> HttpResponse:
         """Record a batch of calls, each by itself: the clients cannot be told of single ones."""
         return self._record(request, _parse_batch)
