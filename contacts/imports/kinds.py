@@ -42,3 +42,6 @@ class ImportKind(ABC, Generic[ItemT]):
     @abstractmethod
     def record(self, workspace_id: UUID, effects: Effects, items: Sequence[ItemT]) -> Sequence[Decision]:
         """Record a batch in the caller's transaction, each item on its own merits."""
+
+    def settle(self, workspace_id: UUID) -> None:
+        """Do what follows from many rows at once: called outside a transaction, at the end and now and then."""

@@ -34,6 +34,7 @@ BATCH_ROWS: Final = 2_000
 _ATTEMPTS: Final = 6
 _WAIT_SECONDS: Final = 0.5
 _MOST_CAUSES: Final = 20
+_SETTLE_ROWS: Final = 500_000
 
 _EFFECTS: Final[dict[str, Effects]] = {effects: effects for effects in get_args(Effects)}
 
@@ -151,10 +152,14 @@ class _Runner(Generic[ItemT]):
         self.refused = RefusedFile(Path(run.refused_file), run.refused_bytes)
         self._set(status=Import.Status.RUNNING, error="")
         batches = self._read_ahead(file)
+        settled = run.rows
         try:
             for batch in batches:
                 began = time.monotonic()
                 self._decide(batch)
+                if run.rows - settled >= _SETTLE_ROWS:
+                    self.kind.settle(self.workspace_id)
+                    settled = run.rows
                 if not on_progress(run):
                     return run
                 pause_for_others(time.monotonic() - began)
@@ -167,6 +172,7 @@ class _Runner(Generic[ItemT]):
             raise
         finally:
             batches.stop()
+        self.kind.settle(self.workspace_id)
         self._set(status=Import.Status.DONE, finished_at=clock.now())
         return run
 

@@ -11,6 +11,7 @@ from contacts.models import Import
 from contacts.signals import Effects
 from events.imports.fields import EVENT_FIELDS, incoming_event
 from events.models import EffectsLevel, Event
+from events.processing.regrouping import regroup_imported
 from events.stream.quarantine import Refusal, keep_refused
 from events.stream.recording import record_events
 from events.stream.types import IncomingEvent, Outcome, SchemaPolicy
@@ -42,6 +43,10 @@ class EventImport(ImportKind[IncomingEvent]):
         ]
         keep_refused(workspace_id, refusals, clock.now())
         return [_decision(outcome) for outcome in outcomes]
+
+    def settle(self, workspace_id: UUID) -> None:
+        """Have what waits for its effects go contact by contact: each is evaluated once, not once an event."""
+        regroup_imported(workspace_id)
 
 
 def _decision(outcome: Outcome) -> Decision:

@@ -1,7 +1,7 @@
 """The outbox: insert events together with the batches that carry them to the effects."""
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from operator import attrgetter
 from uuid import UUID
 
@@ -12,11 +12,14 @@ from django.db.models.signals import post_save
 from config import ids
 from config.db.arrays import array
 from config.db.statements import fetch_all
-from events.models import EffectsLevel, EventBatch
+from events.models import EffectsLevel, Event, EventBatch
 from events.stream.partitions import ensure_partitions
 from events.stream.types import RecordedEvent
 
 LANE_COUNT = 16
+BEHIND_ALL = timedelta(days=36_500)
+"""By how much the ids of an import's batches are later: a lane's batches are applied in their order, and what happens
+now does not wait behind history."""
 
 _WHERE_NEW = "ON CONFLICT (workspace_id, id) DO NOTHING"
 # One statement, one round trip: the batches hold only what was new, so a duplicate triggers no effects.
@@ -69,8 +72,10 @@ def insert_events(
     ensure_partitions(ids.days_of(event.id for event in events))
     statement = _INSERT_NEW if any(event.message_id for event in events) else _INSERT_ALL
     turning = events if level is not EffectsLevel.NONE else ()
+    is_import = bool(events) and events[-1].source == Event.Source.IMPORT
+    queued_at = received_at + BEHIND_ALL if is_import else received_at
     slots = [
-        {"id": ids.uuid7(received_at), "lane": lane, "event_ids": event_ids}
+        {"id": ids.uuid7(queued_at), "lane": lane, "event_ids": event_ids}
         for lane, event_ids in _events_by_lane((event.id, event.survivor_id) for event in turning)
     ]
     rows = fetch_all(
