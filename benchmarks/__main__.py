@@ -10,7 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import batches, campaigns, idle, pages, segments, sends, way_in
+from benchmarks import batches, campaigns, idle, imports, pages, segments, sends, way_in
 from benchmarks.processes import manage, set_up
 
 MEASUREMENTS = {
@@ -18,6 +18,7 @@ MEASUREMENTS = {
     "w": way_in.measure,
     "p": pages.measure,
     "a": batches.measure,
+    "t": imports.measure,
     "o": idle.measure,
     "f": segments.runner,
     "g": segments.many,

@@ -1,6 +1,6 @@
 """Normalize identifiers, for storing and for look-up alike. Never raises."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 
 from config.values.emails import canonical_email
 from config.values.endpoints import canonical_chat
@@ -27,8 +27,12 @@ def normalize_identifier(kind: str, text: object) -> str | None:
     return normalized if normalized and len(normalized) <= MAX_LENGTH else None
 
 
-def normalize_all(identifiers: Iterable[tuple[str, object]]) -> tuple[Identification, ...]:
+def normalize_all(identifiers: Sequence[tuple[str, object]]) -> tuple[Identification, ...]:
     """Return the usable ones of `identifiers`, normalised, each once, in their order."""
+    if len(identifiers) == 1:  # as most are named
+        kind, value = identifiers[0]
+        single = normalize_identifier(kind, value)
+        return ((kind, single),) if single is not None else ()
     normalized = ((kind, normalize_identifier(kind, value)) for kind, value in identifiers)
     return tuple(dict.fromkeys((kind, value) for kind, value in normalized if value is not None))
 

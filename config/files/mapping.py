@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, tzinfo
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -20,7 +21,7 @@ Reader = Callable[[Values], Any]
 """Returns a field's value of a row, None where the row does not say. Raises RowRefused."""
 REST: Final = "*"
 """In a map: all columns that no other field takes."""
-_OPTIONS: Final = {"column", "value", "type", "format", "timezone", "separator"}
+_OPTIONS: Final = {"column", "value", "type", "format", "timezone", "separator", "without"}
 _MISSING: Final = object()
 
 
@@ -100,7 +101,11 @@ class ColumnMapping:
         for name, source in sources.items():
             group, _, key = name.partition(".")
             if source.column == REST:
-                rest = [(column, column) for column in columns if column and column not in taken]
+                rest = [
+                    (column, column)
+                    for column in columns
+                    if column and column not in taken and not source.leaves_out(column)
+                ]
                 plan.cells.setdefault(group, []).extend(rest)
             elif source.column in columns and source.type == "text" and not key:
                 plan.texts.append((name, source.column, source.reader()))
@@ -167,6 +172,11 @@ class _Source:
     format: str = ""
     zone: tzinfo = UTC
     separator: str = ","
+    without: tuple[str, ...] = ()
+
+    def leaves_out(self, column: str) -> bool:
+        """Tell whether a column is none of the rest: its name fits a pattern such as `context_*`."""
+        return any(fnmatchcase(column, pattern) for pattern in self.without)
 
     def reader(self) -> Reader:
         """Return the function that reads it."""
@@ -214,7 +224,10 @@ def _source(fields: Fields, name: str, spec: Any) -> _Source:
     if column == REST and (key or name not in fields.groups):
         raise InvalidMapping(f"{name}: only {', '.join(fields.groups)} take all columns")
     texts = {option: str(spec[option]) for option in ("format", "separator") if option in spec}
-    source = _Source(name, type_, column, zone=_zone(name, spec), **texts)
+    without = spec.get("without", ())
+    if not isinstance(without, list | tuple) or (without and column != REST):
+        raise InvalidMapping(f"{name}: `without` is a list of columns that are left out of all")
+    source = _Source(name, type_, column, zone=_zone(name, spec), without=tuple(map(str, without)), **texts)
     if "value" in spec:
         try:
             return replace(source, constant=_CONVERTERS[type_](source, spec["value"]))
@@ -234,9 +247,12 @@ def _zone(name: str, spec: Mapping[str, Any]) -> tzinfo:
 
 def _descend(values: Any, path: list[str]) -> Any:
     for key in path:
-        if not isinstance(values, Mapping):
+        if isinstance(values, Mapping):
+            values = values.get(key)
+        elif isinstance(values, list) and key.isdecimal() and int(key) < len(values):
+            values = values[int(key)]
+        else:
             return None
-        values = values.get(key)
     return values
 
 
@@ -310,7 +326,8 @@ def _list(source: _Source, value: Any) -> list[Any]:
         return [part.strip() for part in value.split(source.separator) if part.strip()]
     if not isinstance(value, list):
         raise RowRefused(f"{source.column}: it must be a list")
-    return value
+    # Some systems have objects of them.
+    return [item["name"] if isinstance(item, dict) and "name" in item else item for item in value]
 
 
 _BOOLEANS: Final = {

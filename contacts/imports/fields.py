@@ -32,7 +32,7 @@ CONTACT_FIELDS: Final = Fields(
         "last_name": "text",
         "tags": "list",
     },
-    groups={"identifier": "text", "attributes": "any", "consents": "text"},
+    groups={"identifier": "text", "attributes": "any", "consents": "any"},
     aliases={
         **IDENTITY_ALIASES,
         "firstname": "first_name",
@@ -91,18 +91,24 @@ def _object(fields: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 
 def _consents(consents: Mapping[str, Any]) -> dict[str, str]:
-    return {channel: _status(status) for channel, status in consents.items()}
+    found = {channel: _status(status) for channel, status in consents.items()}
+    return {channel: status for channel, status in found.items() if status}
 
 
 def _status(status: Any) -> str:
-    """Return a consent's status, which systems spell in many ways. Raises RowRefused."""
+    """Return a consent's status, which systems spell in many ways; "" if nothing was said. Raises RowRefused."""
     spelled = str(status).strip().lower().replace("-", "_").replace(" ", "_")
     if spelled in _OPTED_IN:
         return Consent.Status.OPTED_IN
     if spelled in _OPTED_OUT:
         return Consent.Status.OPTED_OUT
+    if spelled in _NEVER_SAID:
+        return ""
     raise RowRefused(f"{str(status)[:100]!r} is no consent: opted_in and opted_out are")
 
 
 _OPTED_IN: Final = frozenset({"opted_in", "subscribed", "true", "yes", "1"})
+_NEVER_SAID: Final = frozenset(
+    {"nonsubscribed", "non_subscribed", "not_subscribed", "never_subscribed", "none"}
+)
 _OPTED_OUT: Final = frozenset({"opted_out", "unsubscribed", "false", "no", "0"})

@@ -162,9 +162,9 @@ def test_what_happens_now_does_not_wait_behind_history(time, tmp_path, monkeypat
     settings.EFFECTS_BATCH_SIZE = 16
     workspace = with_rules()
     path = tmp_path / "file.csv"
-    path.write_text(csv_of(300, 3))
+    path.write_text(csv_of(300, 1))
     run("import_events", path, workspace, batch_size=50)
-    person = Identifier.objects.get(workspace=workspace, value="p1@x.test").contact_id
+    person = Identifier.objects.get(workspace=workspace, value="p0@x.test").contact_id
     incoming = IncomingEvent("visit", ContactReference(str(person)))
     record_events(workspace.id, [incoming], schema_policy=SchemaPolicy.OPEN)
     effects._apply_pass(workspace.id)

@@ -1,0 +1,136 @@
+"""(t): import_events of a file, against COPY of the same rows, and what sends take meanwhile."""
+
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import UUID
+
+from benchmarks.figures import show
+from benchmarks.machine import copy_rate, measured
+from benchmarks.processes import headrace, make_workspace, post_all
+from benchmarks.sends import make_contacts, make_rules
+
+ROWS = 200_000
+PEOPLE = 20_000
+SENDS = 4
+"""Connections that send while an import runs."""
+
+
+def measure(rounds: int, seconds: float) -> None:
+    """Print the rate of an import as a share of COPY's in the same round, and the sends' p95 beside one."""
+    from django.db import connection
+
+    connection.ensure_connection()  # or the server would stop and start between the commands
+    with tempfile.TemporaryDirectory(prefix="headrace-bench-imports-") as folder:
+        done = [_round(Path(folder), number) for number in range(rounds)]
+        beside = [_beside(Path(folder), number, seconds) for number in range(rounds)]
+    show("", "COPY of the same rows, events/s", [each["copy"] for each in done])
+    for form in ("csv", "jsonl"):
+        show("", f"import_events, {form}, events/s", [each[form] for each in done])
+        shares = [each[form] / each["copy"] for each in done]
+        show("t", f"import_events, {form} ÷ COPY", shares, goal=0.4)
+        show("", "  CPU of postgres an event, ms", [each[f"{form} postgres"] for each in done])
+        show("", "  CPU of the command an event, ms", [each[f"{form} command"] for each in done])
+    show("", "sends' p95 in ms, nothing else running", [idle for idle, _ in beside])
+    show("", "sends' p95 in ms beside an import", [busy for _, busy in beside])
+    show("t", "  the second ÷ the first", [busy / idle for idle, busy in beside], goal=2, at_most=True)
+
+
+def _round(folder: Path, number: int) -> dict[str, float]:
+    figures: dict[str, float] = {}
+    for form in ("csv", "jsonl"):
+        workspace = make_workspace(f"imports {number} {form}")["workspace"]
+        path = write_history(folder / f"{number}.{form}", ROWS, PEOPLE, seed=number)
+        with measured(None) as cpu:
+            before, started = os.times(), time.perf_counter()
+            _import(path, workspace, "--effects=none")
+            took, after = time.perf_counter() - started - _start_seconds(), os.times()
+        figures[form] = ROWS / took
+        figures[f"{form} postgres"] = cpu["postgres"] / ROWS * 1000
+        spent = after.children_user + after.children_system - before.children_user - before.children_system
+        figures[f"{form} command"] = (spent - _start_seconds()) / ROWS * 1000
+        figures["copy"] = copy_rate(UUID(workspace))
+    return figures
+
+
+def _import(path: Path, workspace: str, *options: str) -> None:
+    command = [sys.executable, "manage.py", "import_events", str(path), "--workspace", workspace, *options]
+    environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "config.settings"}
+    subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+_started: list[float] = []
+
+
+def _start_seconds() -> float:
+    """Return what starting the command takes, which has no rows."""
+    if not _started:
+        with tempfile.NamedTemporaryFile("w", suffix=".csv") as empty:
+            empty.write("event,timestamp,email\n")
+            empty.flush()
+            workspace = make_workspace("imports, none")["workspace"]
+            began = time.perf_counter()
+            _import(Path(empty.name), workspace)
+            _started.append(time.perf_counter() - began)
+    return _started[0]
+
+
+def _beside(folder: Path, number: int, seconds: float) -> tuple[float, float]:
+    """Return the p95 of sends alone, and beside an import into another workspace, in milliseconds."""
+    demo = make_workspace(f"beside {number}")
+    other = make_workspace(f"history {number}")["workspace"]
+    workspace = UUID(demo["workspace"])
+    contacts = make_contacts(workspace, 200)
+    make_rules(workspace)
+    path = f"/api/workspaces/{workspace}/events"
+    bodies = [json.dumps({"type": "purchase", "contactId": each}) for each in contacts]
+    history = write_history(folder / f"beside-{number}.csv", ROWS * 2, PEOPLE, seed=number)
+    command = [sys.executable, "manage.py", "import_events", str(history), "--workspace", other]
+    with headrace() as (port, _):
+        idle = post_all(port, path, demo["api_key"], bodies, connections=SENDS, seconds=seconds)["p95_ms"]
+        environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "config.settings"}
+        process = subprocess.Popen(
+            command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        try:
+            time.sleep(_start_seconds())
+            busy = post_all(port, path, demo["api_key"], bodies, connections=SENDS, seconds=seconds)["p95_ms"]
+            if process.poll() is not None:
+                sys.exit("the import ended before the sends did")
+        finally:
+            process.kill()
+            process.wait()
+    return idle, busy
+
+
+def write_history(path: Path, rows: int, people: int, *, seed: int) -> Path:
+    """Write purchases of the last twenty months, in the order of time."""
+    chance = random.Random(seed)
+    since = datetime.now(UTC).replace(microsecond=0) - timedelta(days=600)
+    step = timedelta(days=599) / rows
+    with path.open("w") as file:
+        if path.suffix == ".csv":
+            file.write("event,timestamp,email,amount,currency,sku,sessionId,pageUrl\n")
+        for number in range(rows):
+            moment = (since + step * number).isoformat(timespec="milliseconds")
+            email, amount = f"{chance.randrange(people)}@example.test", chance.randint(1, 200)
+            sku, page = f"sku-{chance.randint(1, 500)}", "https://shop.example.com/checkout"
+            if path.suffix == ".csv":
+                file.write(f"purchase,{moment},{email},{amount},USD,{sku},sess,{page}\n")
+            else:
+                row = {
+                    "type": "purchase",
+                    "timestamp": moment,
+                    "email": email,
+                    "metadata": {"amount": amount, "currency": "USD", "sku": sku},
+                    "sessionId": "sess",
+                    "pageUrl": page,
+                }
+                file.write(json.dumps(row) + "\n")
+    return path
