@@ -1,4 +1,4 @@
-"""Campaigns: contacts go through steps and get messages (`journeys`, `messaging`), forms, reports.
+"""Campaigns: contacts go through `journeys` and get messages (`messaging`); `forms`, `reporting`, `rehearsal`.
 
-Front doors: `journeys/lifecycle.py`, `messaging/queue.py`.
+Front doors: `journeys/lifecycle.py`, `messaging/queue.py`, `rehearsal/rehearsals.py`. `public` has no credentials.
 """

@@ -1,4 +1,4 @@
-"""Connect what happens when contacts are saved or deleted."""
+"""The app of contacts; connects its signal receivers."""
 
 from django.apps import AppConfig
 

@@ -1,4 +1,4 @@
-"""Events: recorded (`stream`), applied to contacts (`processing`), counted (`aggregates`), matched (`rules`).
+"""Events: recorded (`stream`), applied (`processing`), counted (`aggregates`), matched (`rules`); `imports`.
 
 Front doors: `stream/recording.py`, `processing/worker.py`, `rules/parser.py`.
 """

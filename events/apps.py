@@ -1,4 +1,4 @@
-"""Connect what happens when events and what they are about are saved."""
+"""The app of events; connects its signal receivers."""
 
 from importlib import import_module
 

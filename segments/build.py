@@ -34,9 +34,9 @@ from events.processing.effects import bump_rules_version, lock_lane
 from events.processing.timers import cancel_timers
 from events.rules import AggregateSpec, aggregates_of_rule, parse_rule
 from events.stream.derived_events import record_derived_events
-from events.stream.outbox import LANE_COUNT
+from events.stream.outbox import LANE_COUNT, LANE_SQL
 from segments.errors import SegmentNotBuilt
-from segments.evaluation import LANE, evaluate_contacts
+from segments.evaluation import evaluate_contacts
 from segments.models import Segment
 from segments.parking import park_rule_version
 from segments.plans import RuleVersion, parse_rule_version
@@ -263,7 +263,7 @@ def _lanes_without(bits: int) -> list[int]:
 def _next_contacts(workspace_id: UUID, lane: int, after: UUID | None) -> list[UUID]:
     rows = fetch_all(
         "SELECT id FROM contacts_contact WHERE workspace_id = %s AND id > %s AND merged_into_id IS NULL"
-        f" AND {LANE.format('id')} = %s ORDER BY id LIMIT %s",
+        f" AND {LANE_SQL.format('id')} = %s ORDER BY id LIMIT %s",
         [workspace_id, after or NO_ID, lane, CHUNK],
     )
     return [contact_id for (contact_id,) in rows]
@@ -375,12 +375,12 @@ _MEMBERS_AND_PERIODS = f"""
 SELECT contact_id, bool_or(is_in), bool_or(is_told) FROM (
     (SELECT contact_id, true AS is_in, false AS is_told FROM segments_membership
     WHERE workspace_id = %(workspace)s AND version = %(version)s AND contact_id > %(after)s
-        AND {LANE.format("contact_id")} = %(lane)s
+        AND {LANE_SQL.format("contact_id")} = %(lane)s
     ORDER BY contact_id LIMIT %(limit)s)
     UNION ALL
     (SELECT contact_id, false, true FROM segments_membershipperiod
     WHERE workspace_id = %(workspace)s AND segment_id = %(segment)s AND left_at IS NULL
-        AND contact_id > %(after)s AND {LANE.format("contact_id")} = %(lane)s
+        AND contact_id > %(after)s AND {LANE_SQL.format("contact_id")} = %(lane)s
     ORDER BY contact_id LIMIT %(limit)s)
 ) both_ GROUP BY contact_id ORDER BY contact_id LIMIT %(limit)s
 """

@@ -1,4 +1,4 @@
-"""The decision itself: who fits which rules, set-based, in one statement that also writes what it finds."""
+"""Evaluate contacts against segments' rules, in a statement that writes memberships and timers of the next change."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from events.id_bounds import known_until
 from events.rules import AggregateSpec, CompiledRules, compile_rules
 from events.rules.batches import batch_rules
 from events.rules.compiler import bound_values
+from events.stream.outbox import LANE_SQL
 from segments.plans import Plan, RuleVersion
 
 MergedIds = Mapping[UUID, str]
@@ -291,8 +292,6 @@ CROSS JOIN LATERAL (
 GROUP BY wanted.id
 """
 
-LANE = "(get_byte(uuid_send({}), 15) & 15)"
-"""events.stream.outbox.lane_of, in SQL."""
 # `held` and `fits` are places among the rules, ascending, so equal arrays mean that nothing changed. What goes
 # is deleted where it was seen to stand: by any key, a planner may read all memberships of the workspace instead.
 _EVALUATE = """
@@ -346,7 +345,7 @@ _MAX_BATCHED_RULES = 500
 """Groups of one statement; their parameters go along each time."""
 _SCHEDULE = f""", scheduled AS (
 INSERT INTO events_timer AS d (id, workspace_id, timer_key, contact_id, lane, due_at)
-SELECT gen_random_uuid(), {{workspace_id:uuid}}, n.timer_key, j.contact_id, {LANE.format("j.contact_id")}, n.at
+SELECT gen_random_uuid(), {{workspace_id:uuid}}, n.timer_key, j.contact_id, {LANE_SQL.format("j.contact_id")}, n.at
 FROM evaluated j CROSS JOIN LATERAL unnest({{own_timed}}, j.next_at) AS n (timer_key, at)
 WHERE n.at > {{now:timestamptz}} AND n.at < COALESCE((
 SELECT due_at FROM events_timer

@@ -1,4 +1,4 @@
-"""Remove deleted contacts from segments, and evaluate contacts again that no event has changed."""
+"""Timers that remove deleted contacts from segments, or evaluate contacts again that no event has changed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Save templates, suppressions and channel settings."""
+"""Save what staff edit of messaging: templates, suppressions by hand, settings of channels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Suppressions, unsubscribing and preferences."""
+"""Stop messages to an address or a person: suppressions, unsubscribing, preferences."""
 
 from __future__ import annotations
 

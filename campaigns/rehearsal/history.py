@@ -1,4 +1,4 @@
-"""What changes beside the events while a rehearsal's clock runs: contacts, scores, and messages of others.
+"""Contacts, scores and messages of others as they were at each moment of a rehearsal.
 
 Each is set to what it was at the beginning, and follows its history from then on.
 """

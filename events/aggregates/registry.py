@@ -25,7 +25,7 @@ from events.rules.conditions import EventConditions
 from events.rules.event_matching import places_that_hold
 from events.rules.nodes import Group, Rule, written
 from events.rules.parser import parse_rule
-from events.stream.outbox import LANE_COUNT
+from events.stream.outbox import LANE_COUNT, LANE_SQL
 from events.versioned_cache import VersionedEventNames
 
 ALL_LANES = (1 << LANE_COUNT) - 1
@@ -186,7 +186,7 @@ def contacts_of_lane(workspace_id: UUID, lane: int, size: int = 5_000) -> Iterat
     while True:
         rows = fetch_all(
             "SELECT id FROM contacts_contact WHERE workspace_id = %s AND id > %s"
-            " AND get_byte(uuid_send(COALESCE(merged_into_id, id)), 15) & 15 = %s ORDER BY id LIMIT %s",
+            f" AND {LANE_SQL.format('COALESCE(merged_into_id, id)')} = %s ORDER BY id LIMIT %s",
             [workspace_id, last, lane, size],
         )
         chunk = [contact_id for (contact_id,) in rows]

@@ -1,4 +1,4 @@
-"""Idempotency-Key on requests: the first answer to one, given again (`settings.ANSWER_ONCE`)."""
+"""Read the Idempotency-Key of a request, and answer a repeated request as the first (`settings.ANSWER_ONCE`)."""
 
 from collections.abc import Callable, Sequence
 from uuid import UUID

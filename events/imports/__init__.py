@@ -1,1 +1,4 @@
-"""Imports and exports of events. Front door: `events.import_events`, `exports.export_events`."""
+"""Imports and exports of events.
+
+`events.EventImport` is run by `contacts.imports.runs.import_file`; `exports.exported_events` reads the stream.
+"""

@@ -1,6 +1,4 @@
-"""Apply effects: claim outbox batches lane by lane and call the functions of `settings.EVENT_EFFECTS` with
-their events.
-"""
+"""A worker's pass: lock free lanes, claim their batches and due timers, call `settings.EVENT_EFFECTS` with them."""
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Sequence

@@ -15,7 +15,7 @@ from config.db.statements import fetch_all
 from config.ids import NO_ID
 from config.runtime import background
 from events.processing.effects import lock_lane
-from events.stream.outbox import LANE_COUNT
+from events.stream.outbox import LANE_COUNT, LANE_SQL
 from workspaces.models import BackfillJob
 
 IDLE_SECONDS: Final = 30
@@ -124,7 +124,7 @@ def _position_of(job: BackfillJob) -> LanePosition:
     return LanePosition(job.workspace_id, UUID(job.subject), job.part, UUID(job.cursor))
 
 
-_CONTACTS: Final = """
+_CONTACTS: Final = f"""
 SELECT id FROM contacts_contact WHERE workspace_id = %s AND id > %s AND merged_into_id IS NULL
-    AND get_byte(uuid_send(id), 15) & 15 = %s ORDER BY id LIMIT %s
+    AND {LANE_SQL.format("id")} = %s ORDER BY id LIMIT %s
 """

@@ -1,4 +1,4 @@
-"""Rule batches: rules of one shape in one statement; parameters in which they differ become columns of `b`."""
+"""Evaluate rules of one shape in one statement: the values in which they differ become columns of `b`."""
 
 from __future__ import annotations
 

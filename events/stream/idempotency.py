@@ -1,4 +1,4 @@
-"""Idempotency-Key: the first answer to a request, given again."""
+"""Store Idempotency-Keys with the first answers to their requests."""
 
 import hashlib
 from collections.abc import Collection, Mapping

@@ -20,6 +20,8 @@ LANE_COUNT = 16
 BEHIND_ALL = timedelta(days=36_500)
 """By how much the ids of an import's batches are later: a lane's batches are applied in their order, and what happens
 now does not wait behind history."""
+LANE_SQL = f"(get_byte(uuid_send({{}}), 15) & {LANE_COUNT - 1})"
+"""The lane of a contact in SQL; `.format` takes the expression of its id."""
 
 _WHERE_NEW = "ON CONFLICT (workspace_id, id) DO NOTHING"
 # One statement, one round trip: the batches hold only what was new, so a duplicate triggers no effects.

@@ -1,4 +1,7 @@
-"""`record_events`: the only way into the stream."""
+"""Record events: what clients, imports and staff send enters by `record_events`, with the changes of contacts.
+
+What Headrace itself derives from events is written by `derived_events`; both insert by `outbox.insert_events`.
+"""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Work over many rows."""
+"""Background work in the admin: jobs over many rows, with their progress."""
 
 from django.contrib import admin
 

@@ -1,4 +1,4 @@
-"""The field of reasons."""
+"""Fields that several serializers of campaigns share: a decision's reason, the contact of a row."""
 
 from typing import Any
 
