@@ -114,9 +114,13 @@ def encoding_of(head: bytes, named: str = "") -> str:
     for mark, encoding in _BOMS:
         if head.startswith(mark):
             return encoding
+    # Without a mark: most characters of a header are of one byte, and the other is zero.
     sample = head[:4_096]
-    if len(sample) >= 4 and sample.count(0) >= len(sample) // 3:
-        return "utf-16-be" if sample[0::2].count(0) > sample[1::2].count(0) else "utf-16-le"
+    even, odd, half = sample[0::2].count(0), sample[1::2].count(0), len(sample) / 2
+    if odd > half * 0.6 and even < half * 0.1:
+        return "utf-16-le"
+    if even > half * 0.6 and odd < half * 0.1:
+        return "utf-16-be"
     return ""
 
 

@@ -6,6 +6,7 @@ from uuid import UUID
 from config import clock
 from config.files.mapping import ColumnMapping
 from config.files.rows import Row
+from contacts.errors import PersonErased
 from contacts.imports.kinds import Decision, ImportKind
 from contacts.models import Import
 from contacts.signals import Effects
@@ -39,7 +40,8 @@ class EventImport(ImportKind[IncomingEvent]):
         refusals = [
             Refusal(item, outcome.error, SchemaPolicy.OPEN, Event.Source.IMPORT, is_of_batch=True)
             for item, outcome in zip(items, outcomes, strict=True)
-            if outcome.error is not None
+            # Of who was erased nothing is kept, not even what was refused.
+            if outcome.error is not None and not isinstance(outcome.error, PersonErased)
         ]
         keep_refused(workspace_id, refusals, clock.now())
         return [_decision(outcome) for outcome in outcomes]

@@ -2,11 +2,13 @@
 
 import gzip
 
+import psutil
 import pytest
 
 from config.files.errors import DamagedFile, UnreadableFile
 from config.files.reading import open_file
 from config.files.rows import MAX_ROW_BYTES, Place
+from tests.scale import scaled
 
 BEGIN = Place()
 AB = {"a": "1", "b": "2"}
@@ -123,14 +125,15 @@ def test_a_bad_line_of_json_is_refused_by_itself(read, bad, problem):
     assert problem in rows[1].problem
 
 
-def test_a_line_beyond_all_bounds_is_not_kept(tmp_path):
+def test_a_line_of_a_gigabyte_is_refused_without_being_read_into_memory(tmp_path):
     path = tmp_path / "giant.jsonl"
     with path.open("wb") as file:
-        file.write(b'{"a": 1}\n{"a": "')
-        for _ in range(64):
-            file.write(b"x" * 1_000_000)
-        file.write(b'"}\n{"a": 2}\n')
+        file.write(b'{"a": 1}\n')
+        file.seek(scaled(128, 1_024) * 1_000_000)  # a hole, which takes no room on the disk
+        file.write(b'\n{"a": 2}\n')
+    before = psutil.Process().memory_info().rss
     rows = rows_from(path)
+    assert psutil.Process().memory_info().rss - before < 50_000_000
     assert [(row.number, row.values) for row in rows] == [(1, {"a": 1}), (2, None), (3, {"a": 2})]
 
 

@@ -13,7 +13,7 @@ from contacts.identity.resolution import resolve_contacts
 from contacts.merging.merges import merge_contacts, undo_merge
 from contacts.models import Contact, Identifier, Import
 from events.imports.events import EventImport
-from events.models import EffectsLevel, Event, EventBatch
+from events.models import EffectsLevel, Event, EventBatch, RefusedEvent
 from events.processing.effects import apply_effects
 from tests.contacts.factories import a_contact, by_email
 from tests.contacts.imports.files import refused_rows, run, run_and_kill
@@ -171,6 +171,7 @@ def test_an_erased_person_does_not_come_back(workspace, load):
     assert (status, out) == (1, "file: 10 rows, 9 recorded, 0 repeated, 1 refused")
     assert "erased" in refused_rows()[0]["cause"]
     assert not Identifier.objects.filter(value="p1@x.test").exists()
+    assert not RefusedEvent.objects.exists()
 
 
 def test_merges_and_their_undo_hold_for_imported_rows(workspace, load):
