@@ -64,10 +64,9 @@ def abandoned_messages() -> str:
 
 
 def upkeep() -> str:
-    """Return the SQL of when timers are to be scheduled, versions retired or counters updated."""
+    """Return the SQL of when versions are to be retired or counters updated."""
     return f"""
         SELECT LEAST(
-            (SELECT min(date_backfill_since) FROM campaigns_campaignversion),
             (SELECT min(v.created_at) FROM campaigns_campaignversion v
                 JOIN campaigns_campaign c ON c.id = v.campaign_id
                 WHERE v.retired_at IS NULL AND c.active_version_id IS DISTINCT FROM v.id),

@@ -6,7 +6,6 @@ from uuid import UUID
 from celery import shared_task
 
 from campaigns.journeys.broadcasts import due_broadcasts, process_broadcast_batch
-from campaigns.journeys.date_triggers import schedule_date_batch, versions_to_backfill
 from campaigns.journeys.processor import process_due_enrollments, workspaces_with_due_enrollments
 from campaigns.journeys.versions import retire_versions, workspaces_with_old_versions
 from campaigns.messaging.tasks import deliver, resolve_abandoned_messages, sweep_messages
@@ -30,7 +29,7 @@ __all__ = [
 MAX_SECONDS_PER_WORKSPACE = 5.0
 """Time that a task spends on one workspace before it yields to others."""
 MAX_BATCHES_PER_TASK = 20
-"""Batches of contacts that a task processes of one broadcast or backfill before it yields to others."""
+"""Batches of contacts that a task processes of one broadcast before it yields to others."""
 
 
 @shared_task
@@ -59,7 +58,7 @@ def _process_workspace(workspace_id: UUID) -> None:
 
 @shared_task
 def start_due_campaigns(workspace_id: str | None = None) -> str:
-    """Process due broadcasts and date backfills of all workspaces. `workspace_id`: whose wake-up this is."""
+    """Process due broadcasts of all workspaces. `workspace_id`: whose wake-up this is."""
     if workspace_id is not None:
         release_lease(UUID(workspace_id), campaign_wake_ups.lease)
     return "done" if _start_due() else "nothing"
@@ -67,7 +66,7 @@ def start_due_campaigns(workspace_id: str | None = None) -> str:
 
 @shared_task
 def sweep_campaigns() -> str:
-    """Resume broadcasts and date backfills of killed processes, retire versions and update counters."""
+    """Resume broadcasts of killed processes, retire versions and update counters."""
     done = 0
 
     def take(step: Callable[[], int]) -> None:
@@ -91,19 +90,17 @@ def _retire_versions() -> int:
 
 
 def _start_due() -> int:
-    """Process due broadcasts and date backfills. Returns the number of batches and contacts processed."""
+    """Process due broadcasts. Returns the number of batches processed."""
     done = 0
 
-    def take(work: tuple[Callable[[UUID, UUID], int], UUID, UUID]) -> None:
+    def take(broadcast: tuple[UUID, UUID]) -> None:
         nonlocal done
-        process_batch, workspace_id, id_ = work
         for _ in range(MAX_BATCHES_PER_TASK):
-            if not (taken := process_batch(workspace_id, id_)):
+            if not process_broadcast_batch(*broadcast):
                 break
-            done += taken
+            done += 1
 
-    broadcasts = [(process_broadcast_batch, *work) for work in due_broadcasts()]
-    for_each([*broadcasts, *((schedule_date_batch, *work) for work in versions_to_backfill())], take)
+    for_each(due_broadcasts(), take)
     return done
 
 

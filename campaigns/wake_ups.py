@@ -11,7 +11,7 @@ from events.processing.wake_ups import WakeUps
 
 enrollment_wake_ups: Final = WakeUps("steps", "campaigns.tasks.process_enrollments")
 campaign_wake_ups: Final = WakeUps("beginning", "campaigns.tasks.start_due_campaigns")
-"""For due broadcasts, and date timers that are to be scheduled."""
+"""For due broadcasts."""
 delivery_wake_ups: Final = {
     channel: WakeUps(f"delivery {channel}", "campaigns.messaging.tasks.deliver", channel)
     for channel in Channel.values

@@ -45,6 +45,7 @@ BACKFILLS = {
     "contacts.merging.reassignment.MERGES": "contacts_merge",
     "contacts.erasure.erasures.ERASURES": "contacts_erasure",
     "scoring.rescoring.RESCORES": "workspaces_backfilljob",
+    "campaigns.journeys.date_triggers.DATES": "workspaces_backfilljob",
 }
 
 # Admin: refuses an identity field that a workspace cannot have (see workspaces.admin.workspaces).

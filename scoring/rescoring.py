@@ -19,11 +19,10 @@ from config.db.arrays import array, array_of_decimals
 from config.db.backfill import Batch
 from config.db.sql import Sql, sql
 from config.db.statements import execute, fetch_all
-from config.ids import NO_ID
 from contacts.models import Contact
 from events.id_bounds import first_id_of_events
 from events.models import Event
-from events.processing.lane_backfills import LaneBackfill, LanePosition
+from events.processing.lane_backfills import LaneBackfill, LanePosition, contacts_of_lane
 from events.processing.timers import schedule_timers
 from events.rules.event_matching import events_of_contacts, matches
 from events.stream.derived_events import MAX_DEPTH
@@ -106,7 +105,7 @@ def rescore_next(
     workspace_id: UUID, lane: int, after: UUID, limit: int, *, since: datetime | None = None
 ) -> Rescored:
     """Re-score the next contacts of a lane, which must be held; `since`: those with an event that happened since."""
-    contact_ids = LanePosition(workspace_id, NO_ID, lane, after).contacts(limit)
+    contact_ids = contacts_of_lane(workspace_id, lane, after, limit)
     wanted = contact_ids if since is None else _with_events_since(workspace_id, contact_ids, since)
     changed = rescore_contacts(workspace_id, wanted) if wanted else ()
     return Rescored(contact_ids[-1] if len(contact_ids) == limit else None, len(wanted), len(changed))

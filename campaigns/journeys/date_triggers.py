@@ -9,22 +9,28 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-from django.db import transaction
-
 from campaigns.errors import InvalidDefinition
 from campaigns.journeys.enrollment import Candidate, enroll
 from campaigns.journeys.local_time import occurrence_after
 from campaigns.journeys.parking import park_campaign
-from campaigns.journeys.plans import ActiveDateTrigger, CampaignPlan, active_date_triggers, to_active_campaign
+from campaigns.journeys.plans import (
+    ActiveCampaign,
+    ActiveDateTrigger,
+    CampaignPlan,
+    active_date_triggers,
+    to_active_campaign,
+)
 from campaigns.messaging.policy import settings_of
 from campaigns.messaging.recipients import Recipient, load_recipients
 from campaigns.models import Campaign, CampaignVersion
 from campaigns.models.messages import Channel
 from campaigns.reasons import Reason
 from config import clock
+from config.db.backfill import Batch
 from config.db.statements import fetch_all
 from events.names import CONTACT_CREATED, CONTACT_UPDATED, MERGE_EVENTS
 from events.processing.effects import DueTimer, EffectBatch
+from events.processing.lane_backfills import LaneBackfill, LanePosition, begin_lanes, cancel_lanes
 from events.processing.timers import cancel_timers, schedule_timers
 
 MAX_DELAY: Final = timedelta(hours=72)
@@ -49,68 +55,53 @@ def process_date_triggers(batch: EffectBatch, plan: CampaignPlan) -> None:
     _schedule_next(batch.workspace_id, list(plan.dates.values()), people, changed, zone, batch.now)
 
 
-def schedule_date_batch(workspace_id: UUID, version_id: UUID) -> int:
-    """Schedule timers of the next batch of contacts for a newly active version. Returns how many contacts.
+def start_date_backfill(campaign: Campaign, version: CampaignVersion) -> None:
+    """Have a version's timers scheduled for all contacts in the background, if it has date triggers.
 
-    Contacts that change meanwhile are scheduled by the campaigns effect.
+    Call it with the rules held by an edit.
     """
-    with transaction.atomic(durable=True):
-        version = (
-            CampaignVersion.objects.in_workspace(workspace_id)
-            .filter(id=version_id, campaign__workspace_id=workspace_id)
-            .exclude(date_backfill_since=None)
-            # The campaign too: whoever cancels its timers holds it.
-            .select_for_update(skip_locked=True, of=("self", "campaign"))
-            .select_related("campaign")
-            .first()
-        )
-        if version is None:
-            return 0
-        try:
-            date_triggers = list(active_date_triggers(to_active_campaign(version.campaign, version)))
-        except InvalidDefinition as error:
-            park_campaign(workspace_id, version.campaign_id, error, clock.now())
-            cancel_date_timers(workspace_id, version.campaign, version)
-            return 0
-        contact_ids = _contacts_with_attributes(workspace_id, date_triggers, version.date_backfill_cursor)
-        people = load_recipients(workspace_id, contact_ids)
-        _schedule_next(
-            workspace_id,
-            date_triggers,
-            people,
-            contact_ids,
-            _default_zone(workspace_id),
-            version.date_backfill_since or clock.now(),
-        )
-        if len(contact_ids) < BATCH_SIZE:
-            version.date_backfill_since = None
-        else:
-            version.date_backfill_cursor = contact_ids[-1]
-        version.save(update_fields=["date_backfill_since", "date_backfill_cursor"])
-    return len(contact_ids)
-
-
-def versions_to_backfill() -> list[tuple[UUID, UUID]]:
-    """Return the (workspace id, version id) of versions with contacts left to schedule."""
-    versions = CampaignVersion.objects.exclude(date_backfill_since=None)
-    return list(versions.values_list("workspace_id", "id"))
-
-
-def start_date_backfill(campaign: Campaign, version: CampaignVersion, now: datetime) -> None:
-    """Mark a version whose timers are to be scheduled for all contacts, if it has date triggers."""
     if any(True for _ in active_date_triggers(to_active_campaign(campaign, version))):
-        version.date_backfill_since, version.date_backfill_cursor = now, None
-        version.save(update_fields=["date_backfill_since", "date_backfill_cursor"])
+        begin_lanes(DATES.path, version.workspace_id, version.id)
 
 
 def cancel_date_timers(workspace_id: UUID, campaign: Campaign, version: CampaignVersion) -> None:
-    """Cancel a version's date timers and the backfill of them."""
-    version.date_backfill_since = None
-    version.save(update_fields=["date_backfill_since"])
+    """Cancel a version's date timers and the backfill of them; with the rules held by an edit."""
+    cancel_lanes(DATES.path, workspace_id, version.id)
     with suppress(InvalidDefinition):  # an unreadable definition has no timers
         date_triggers = active_date_triggers(to_active_campaign(campaign, version))
         if timer_keys := [date_trigger.timer_key for date_trigger in date_triggers]:
             cancel_timers(workspace_id, timer_keys=timer_keys)
+
+
+def schedule_dates(
+    workspace_id: UUID, active_campaign: ActiveCampaign, contact_ids: list[UUID], since: datetime
+) -> None:
+    """Schedule the timers of contacts for their first dates after `since`."""
+    date_triggers = list(active_date_triggers(active_campaign))
+    fields = [date_trigger.trigger.attribute for date_trigger in date_triggers]
+    dated = [contact_id for (contact_id,) in fetch_all(_WITH_ATTRIBUTES, [workspace_id, contact_ids, fields])]
+    people = load_recipients(workspace_id, dated)
+    _schedule_next(workspace_id, date_triggers, people, dated, _default_zone(workspace_id), since)
+
+
+def _schedule_batch(position: LanePosition) -> Batch:
+    """Schedule the timers of the next contacts for a newly active version.
+
+    Contacts that change meanwhile are scheduled by the campaigns effect.
+    """
+    workspace_id = position.workspace_id
+    versions = CampaignVersion.objects.in_workspace(workspace_id).filter(id=position.subject_id)
+    version = versions.select_related("campaign").first()
+    if version is None:
+        return Batch(None)
+    contact_ids = position.contacts(BATCH_SIZE)
+    try:
+        active_campaign = to_active_campaign(version.campaign, version)
+    except InvalidDefinition as error:
+        park_campaign(workspace_id, version.campaign_id, error, clock.now())
+        return Batch(None)
+    schedule_dates(workspace_id, active_campaign, contact_ids, position.since)
+    return Batch(str(contact_ids[-1]) if len(contact_ids) == BATCH_SIZE else None, done=len(contact_ids))
 
 
 def _default_zone(workspace_id: UUID) -> str:
@@ -184,18 +175,9 @@ def _occurrence(
     return occurrence_after(value, date_trigger.trigger, person.time_zone(zone), after)
 
 
-def _contacts_with_attributes(
-    workspace_id: UUID, date_triggers: Sequence[ActiveDateTrigger], after: UUID | None
-) -> list[UUID]:
-    """Return the next batch of contacts that have one of the attributes, by id."""
-    rows = fetch_all(
-        "SELECT id FROM contacts_contact WHERE workspace_id = %s AND merged_into_id IS NULL AND id > %s"
-        " AND attributes ?| %s ORDER BY id LIMIT %s",
-        [
-            workspace_id,
-            after or UUID(int=0),
-            [date_trigger.trigger.attribute for date_trigger in date_triggers],
-            BATCH_SIZE,
-        ],
-    )
-    return [contact_id for (contact_id,) in rows]
+_WITH_ATTRIBUTES: Final = (
+    "SELECT id FROM contacts_contact"
+    " WHERE workspace_id = %s AND id = ANY(%s) AND merged_into_id IS NULL AND attributes ?| %s::text[]"
+)
+DATES: Final = LaneBackfill("campaigns.journeys.date_triggers.DATES", _schedule_batch)
+"""Versions whose date timers are scheduled for all contacts."""

@@ -98,7 +98,7 @@ def activate_campaign(workspace_id: UUID, campaign: Campaign, *, actor: str = ""
         _activate_version(locked, definition, now, actor)
     elif locked.status == Campaign.Status.COMPLETED:
         # Its timers were not maintained meanwhile.
-        start_date_backfill(locked, locked.active_version, now)
+        start_date_backfill(locked, locked.active_version)
     _unpark(locked)
     locked.status = Campaign.Status.ACTIVE
     locked.activated_at = locked.activated_at or now
@@ -301,7 +301,7 @@ def _activate_version(campaign: Campaign, definition: Definition, now: datetime,
     )
     version.save(force_insert=True)
     campaign.active_version = version
-    start_date_backfill(campaign, version, now)
+    start_date_backfill(campaign, version)
     _schedule_broadcasts(campaign, definition, now, actor)
 
 

@@ -95,10 +95,6 @@ class CampaignVersion(TenantModel):
     )
     # Set once no enrollment of it is open or can start: events are no longer matched against it.
     retired_at = models.DateTimeField(null=True, editable=False)
-    # Progress of scheduling timers for its date triggers, by contact id. `date_backfill_since` is null when
-    # there is nothing left to schedule.
-    date_backfill_cursor = models.UUIDField(null=True, editable=False)
-    date_backfill_since = models.DateTimeField(null=True, editable=False)
 
     class Meta:
         constraints: ClassVar = [

@@ -13,7 +13,7 @@ from django.db import transaction
 from django.db.models import Q
 
 from campaigns.errors import InvalidRehearsal, RehearsalNotFound
-from campaigns.journeys.date_triggers import schedule_date_batch, start_date_backfill
+from campaigns.journeys.date_triggers import schedule_dates
 from campaigns.journeys.definition.triggers import DateTrigger, EventTrigger
 from campaigns.journeys.definition_checks import check_definition
 from campaigns.journeys.plans import build_plan, to_active_campaign
@@ -31,6 +31,7 @@ from campaigns.rehearsal.timeline import (
 )
 from campaigns.schedule import REHEARSAL_SILENCE
 from config import clock, ids
+from config.db.backfill import BATCH_ROWS
 from config.db.errors import storable_error
 from config.errors import DomainError
 from config.runtime import background
@@ -245,8 +246,7 @@ def _prepare(rehearsal: Rehearsal, campaign: Campaign, version: CampaignVersion)
         show_now(since)
         for history in histories:
             history.advance(since)
-        start_date_backfill(campaign, version, since)
-        while schedule_date_batch(workspace_id, version.pk):
-            pass
+        for start in range(0, len(contact_ids), BATCH_ROWS):
+            schedule_dates(workspace_id, active_campaign, contact_ids[start : start + BATCH_ROWS], since)
     resolution = timedelta() if history_size() <= FINE_UNTIL else COARSE
     return Timeline(workspace_id, build_plan(workspace_id), since, until, histories, resolution)

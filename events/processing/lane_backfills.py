@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
@@ -24,17 +24,22 @@ IDLE_SECONDS: Final = 30
 
 @dataclass(frozen=True, slots=True)
 class LanePosition:
-    """Where the work on a subject is in a lane: after a contact, by id."""
+    """Where the work on a subject, begun at `since`, is in a lane: after a contact, by id."""
 
     workspace_id: UUID
     subject_id: UUID
     lane: int
     after: UUID
+    since: datetime
 
     def contacts(self, limit: int) -> list[UUID]:
         """Return the next contacts, without those merged into others."""
-        rows = fetch_all(_CONTACTS, [self.workspace_id, self.after, self.lane, limit])
-        return [contact_id for (contact_id,) in rows]
+        return contacts_of_lane(self.workspace_id, self.lane, self.after, limit)
+
+
+def contacts_of_lane(workspace_id: UUID, lane: int, after: UUID, limit: int) -> list[UUID]:
+    """Return the next contacts of a lane by id, without those merged into others."""
+    return [contact_id for (contact_id,) in fetch_all(_CONTACTS, [workspace_id, after, lane, limit])]
 
 
 def begin_lanes(path: str, workspace_id: UUID, subject_id: UUID) -> None:
@@ -121,7 +126,7 @@ def _jobs(path: str, workspace_id: UUID, subject_id: UUID | str) -> Any:
 
 
 def _position_of(job: BackfillJob) -> LanePosition:
-    return LanePosition(job.workspace_id, UUID(job.subject), job.part, UUID(job.cursor))
+    return LanePosition(job.workspace_id, UUID(job.subject), job.part, UUID(job.cursor), job.started_at)
 
 
 _CONTACTS: Final = f"""

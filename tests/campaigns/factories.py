@@ -3,6 +3,7 @@
 import itertools
 from typing import Any
 
+from campaigns.journeys.date_triggers import DATES
 from campaigns.journeys.lifecycle import activate_campaign, create_campaign
 from campaigns.journeys.processor import process_due_enrollments
 from campaigns.models import Campaign, Decision, Enrollment, Message
@@ -10,7 +11,7 @@ from config import ids
 from contacts.models import Contact
 from events.processing.effects import apply_effects
 from tests.campaigns.messages import a_template
-from workspaces.models import Workspace
+from workspaces.models import BackfillJob, Workspace
 
 
 def on_event(name: str, condition: Any = None) -> dict[str, Any]:
@@ -69,6 +70,12 @@ def work(workspace: Workspace) -> None:
         or process_due_enrollments(workspace.id, at_most_seconds=60) == "done"
     ):
         pass
+
+
+def schedule_dates() -> None:
+    """Schedule the timers of newly active date triggers, as the workers would."""
+    for job in BackfillJob.objects.filter(kind=DATES.path, finished_at=None):
+        DATES.run(job)
 
 
 def enrollments_of(campaign: Campaign, contact: Contact | None = None) -> list[Enrollment]:

@@ -1,4 +1,4 @@
--- Of the migrations: 6adbc694b928a4443c00daf7147794d129f85ab8bd2691cc1029e4c1f5b802b7
+-- Of the migrations: 875ed522e61ca0935e14eb1cbe7628a6e4cafeed1815159612f80b9ce39a1ed4
 CREATE FUNCTION public.contacts_parts(workspace uuid, value text) RETURNS text[]
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
     AS $$
@@ -117,8 +117,6 @@ CREATE TABLE public.campaigns_campaignversion (
     created_at timestamp with time zone NOT NULL,
     actor character varying(255) DEFAULT ''::character varying NOT NULL,
     retired_at timestamp with time zone,
-    date_backfill_cursor uuid,
-    date_backfill_since timestamp with time zone,
     campaign_id uuid NOT NULL,
     workspace_id uuid NOT NULL,
     CONSTRAINT campaigns_campaignversion_number_check CHECK ((number >= 0))
@@ -1556,6 +1554,7 @@ INSERT INTO public.django_migrations (app, name, applied) VALUES
     ('campaigns', '0002_statistics', now()),
     ('campaigns', '0003_active_version', now()),
     ('campaigns', '0004_rehearsals', now()),
+    ('campaigns', '0005_date_backfills', now()),
     ('contacts', '0000_functions', now()),
     ('contacts', '0001_initial', now()),
     ('contacts', '0002_imports', now()),

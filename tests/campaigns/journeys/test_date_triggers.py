@@ -1,6 +1,7 @@
 """Dates of contacts that start enrollments, and broadcasts."""
 
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -21,16 +22,26 @@ from campaigns.journeys.lifecycle import (
 )
 from campaigns.journeys.local_time import occurrence_after
 from campaigns.models import Broadcast, Campaign, CampaignVersion
-from campaigns.tasks import start_due_campaigns, sweep_campaigns, sweep_enrollments
+from campaigns.tasks import start_due_campaigns, sweep_enrollments
+from config import ids
 from contacts.crud import update_contact
 from contacts.merging.merges import merge_contacts
 from contacts.models import Contact
 from contacts.references import ContactChanges
 from events.models import Timer
-from tests.campaigns.factories import a_campaign, admissions, definition, ends, enrollments_of, work
+from tests.campaigns.factories import (
+    a_campaign,
+    admissions,
+    definition,
+    ends,
+    enrollments_of,
+    schedule_dates,
+    work,
+)
 from tests.campaigns.messages import use_channel
 from tests.contacts.factories import a_contact
 from tests.segments.factories import a_segment, did, send
+from workspaces.models import BackfillJob
 
 pytestmark = pytest.mark.django_db
 
@@ -57,7 +68,7 @@ def started(campaign):
 def test_a_birthday_starts_an_enrollment_every_year(workspace, time):
     jane = born(workspace, "1990-05-20")
     campaign = a_campaign(workspace, definition(trigger=BIRTHDAY))
-    start_due_campaigns()
+    schedule_dates()
     john = born(workspace, "1991-05-03", "john")
     work(workspace)
     pass_days(workspace, time, 30)
@@ -73,7 +84,7 @@ def test_a_birthday_starts_an_enrollment_every_year(workspace, time):
 def test_a_date_that_moves_starts_at_what_it_is_then(workspace, time):
     jane = a_contact(workspace, "jane@example.test", attributes={"renewal": "2026-05-10"})
     campaign = a_campaign(workspace, definition(trigger=RENEWAL))
-    start_due_campaigns()
+    schedule_dates()
     update_contact(workspace.id, jane, ContactChanges(attributes={"renewal": "2026-05-20"}))
     work(workspace)
     pass_days(workspace, time, 10)
@@ -88,7 +99,7 @@ def test_a_date_that_moves_starts_at_what_it_is_then(workspace, time):
 def test_a_date_that_is_gone_starts_nothing(workspace, time):
     jane = a_contact(workspace, "jane@example.test", attributes={"renewal": "2026-05-10"})
     campaign = a_campaign(workspace, definition(trigger=RENEWAL))
-    start_due_campaigns()
+    schedule_dates()
     update_contact(workspace.id, jane, ContactChanges(attributes={"renewal": None}))
     pass_days(workspace, time, 10)
     assert enrollments_of(campaign) == []
@@ -97,7 +108,7 @@ def test_a_date_that_is_gone_starts_nothing(workspace, time):
 def test_a_date_that_downtime_kept_for_too_long_starts_nothing_and_says_so(workspace, time):
     born(workspace, "1990-05-20")
     campaign = a_campaign(workspace, definition(trigger=BIRTHDAY))
-    start_due_campaigns()
+    schedule_dates()
     time.go(days=25)
     work(workspace)
     assert admissions(campaign) == [("not_entered", "late_event")]
@@ -107,32 +118,54 @@ def test_a_date_that_downtime_kept_for_too_long_starts_nothing_and_says_so(works
 def test_a_date_of_a_campaign_that_failed_says_so(workspace, time):
     born(workspace, "1990-05-02")
     campaign = a_campaign(workspace, definition(trigger=BIRTHDAY))
-    start_due_campaigns()
+    schedule_dates()
     Campaign.objects.filter(id=campaign.id).update(parked_at=time.now())
     pass_days(workspace, time, 2)
     assert admissions(campaign) == [("not_entered", "campaign_parked")]
 
 
-def test_timers_of_all_contacts_are_scheduled_in_batches(workspace, time, monkeypatch):
+def test_timers_of_all_contacts_are_scheduled_in_batches_and_go_on_after_a_kill(workspace, time, monkeypatch):
     monkeypatch.setattr(date_triggers, "BATCH_SIZE", 2)
-    for number in range(5):
-        born(workspace, "1990-05-20", f"p{number}")
+    in_a_lane = sorted(UUID(int=ids.uuid7().int & ~15) for _ in range(5))
+    for contact_id in in_a_lane:
+        Contact.objects.create(id=contact_id, workspace=workspace, attributes={"birthday": "1990-05-20"})
     a_contact(workspace, "nobody@example.test")
     campaign = a_campaign(workspace, definition(trigger=BIRTHDAY))
     assert Timer.objects.count() == 0
-    sweep_campaigns()
+    real, batches = date_triggers.schedule_dates, []
+
+    def kill(*arguments):
+        batches.append(arguments[2])
+        if len(batches) == 2:
+            raise KeyboardInterrupt
+        real(*arguments)
+
+    monkeypatch.setattr(date_triggers, "schedule_dates", kill)
+    with pytest.raises(KeyboardInterrupt):
+        schedule_dates()
+    assert Timer.objects.count() == 2
+    # A date that comes meanwhile is not missed.
+    time.go(days=20)
+    schedule_dates()
+    assert [found for found in batches if found][:4] == [
+        in_a_lane[:2],
+        in_a_lane[2:4],
+        in_a_lane[2:4],
+        in_a_lane[4:],
+    ]
+    assert {due.year for due in Timer.objects.values_list("due_at", flat=True)} == {2026}
     assert Timer.objects.count() == 5
     archive_campaign(workspace.id, campaign)
-    assert Timer.objects.count() == 0
+    assert (Timer.objects.count(), BackfillJob.objects.count()) == (0, 0)
 
 
 def test_an_edit_takes_the_old_dates_off(workspace, time):
     born(workspace, "1990-05-20")
     campaign = a_campaign(workspace, definition(trigger=BIRTHDAY))
-    start_due_campaigns()
+    schedule_dates()
     update_campaign(workspace.id, campaign, definition=definition(trigger={**BIRTHDAY, "at": "18:00"}))
     activate_campaign(workspace.id, campaign)
-    start_due_campaigns()
+    schedule_dates()
     pass_days(workspace, time, 30)
     assert [moment.hour for _, moment in started(campaign)] == [18]
 
@@ -144,7 +177,7 @@ def test_an_edit_during_the_backfill_leaves_only_the_new_timers(workspace, time)
     campaign = a_campaign(workspace, definition(trigger=RENEWAL))
     update_campaign(workspace.id, campaign, definition=definition(trigger=BIRTHDAY))
     activate_campaign(workspace.id, campaign)
-    start_due_campaigns()
+    schedule_dates()
     due = Timer.objects.values_list("contact_id", "due_at")
     assert list(due) == [(jane.id, datetime(2026, 5, 20, 9, tzinfo=UTC))]
 
@@ -152,21 +185,20 @@ def test_an_edit_during_the_backfill_leaves_only_the_new_timers(workspace, time)
 def test_an_archive_during_the_backfill_schedules_no_more_timers(workspace, time):
     born(workspace, "1990-05-20")
     archive_campaign(workspace.id, a_campaign(workspace, definition(trigger=BIRTHDAY)))
-    assert start_due_campaigns() == "nothing"
+    assert not BackfillJob.objects.exists()
     assert Timer.objects.count() == 0
-    assert not CampaignVersion.objects.exclude(date_backfill_since=None).exists()
 
 
 def test_dates_that_pass_or_come_while_a_campaign_is_finished_are_back_once_it_serves_again(workspace, time):
     born(workspace, "1990-05-20")
     campaign = a_campaign(workspace, definition(trigger=BIRTHDAY))
-    start_due_campaigns()
+    schedule_dates()
     finish_campaign(workspace.id, campaign)
     john = born(workspace, "1991-06-20", "john")
     time.go(days=25)
     work(workspace)
     activate_campaign(workspace.id, campaign)
-    start_due_campaigns()
+    schedule_dates()
     pass_days(workspace, time, 30)
     assert started(campaign) == [(john.id, datetime(2026, 6, 20, 9, tzinfo=UTC))]
     assert sorted(due.year for due in Timer.objects.values_list("due_at", flat=True)) == [2027, 2027]
@@ -289,6 +321,7 @@ def test_what_nobody_can_read_any_more_keeps_no_other_campaign_waiting(workspace
     plans._parse_version.cache_clear()
     fine = a_campaign(workspace, definition(trigger={"type": "MANUAL"}))
     broadcast_campaign(workspace.id, fine, contact_ids=[buyers[0].id])
+    schedule_dates()
     start_due_campaigns()
     assert [enrollment.contact_id for enrollment in enrollments_of(fine)] == [buyers[0].id]
     aside = Campaign.objects.exclude(parked_at=None)
@@ -345,7 +378,7 @@ def test_a_birthday_that_names_no_zone_is_told_of_in_the_contact_s_own(workspace
     john = born(workspace, "1990-05-20", "john")
     use_channel(workspace, "email", time_zone="Asia/Tokyo")
     campaign = a_campaign(workspace, definition(trigger=BIRTHDAY))
-    start_due_campaigns()
+    schedule_dates()
     pass_days(workspace, time, 25)
     assert dict(started(campaign)) == {
         jane.id: datetime(2026, 5, 20, 13, tzinfo=UTC),

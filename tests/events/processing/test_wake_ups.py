@@ -300,10 +300,8 @@ class TestRunner:
             (campaign_tasks, "workspaces_with_due_enrollments"),
         ):
             monkeypatch.setattr(module, name, lambda: [HERE, THERE])
-        monkeypatch.setattr(campaign_tasks, "due_broadcasts", lambda: [(HERE, HERE)])
-        monkeypatch.setattr(campaign_tasks, "versions_to_backfill", lambda: [(THERE, THERE)])
+        monkeypatch.setattr(campaign_tasks, "due_broadcasts", lambda: [(HERE, HERE), (THERE, THERE)])
         monkeypatch.setattr(campaign_tasks, "process_broadcast_batch", sweep)
-        monkeypatch.setattr(campaign_tasks, "schedule_date_batch", sweep)
         monkeypatch.setattr(tasks.runner, "sweep", sweep)
         monkeypatch.setattr(campaign_tasks, "process_due_enrollments", sweep)
         with pytest.raises(ConnectionError):
