@@ -50,7 +50,10 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class MessageRequest:
-    """What to send to whom, and because of what. `address` sends a test elsewhere than to the contact."""
+    """What to send to whom, and because of what. `address` sends a test elsewhere than to the contact.
+
+    `values` are more that the template can speak of, by name; `headers` more of an e-mail (see `header_error`).
+    """
 
     contact_id: UUID
     channel: str
@@ -64,6 +67,8 @@ class MessageRequest:
     is_transactional: bool = False
     is_test: bool = False
     address: str = ""
+    values: Mapping[str, Any] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
     message_id: UUID = field(default_factory=ids.uuid7)
 
 
@@ -266,6 +271,7 @@ class _EnqueueBatch:
             token=token,
             is_test=request.is_test,
         )
+        values |= request.values
         region = region_of(recipient, self.settings[request.channel])
         if isinstance(request.template, WebhookRequest):
             return render_request(request.template, values, region)
@@ -274,7 +280,7 @@ class _EnqueueBatch:
         rendered = render_template(request.template, values, region)
         if request.channel != Channel.EMAIL:
             return rendered
-        headers = sender_headers(request.campaign, request.template)
+        headers = {**request.headers, **sender_headers(request.campaign, request.template)}
         if not request.is_transactional:
             headers |= _list_headers(token)
         return replace(rendered, headers=headers)

@@ -90,6 +90,14 @@ def read_mailbox(text: str) -> Mailbox:
     return Mailbox(" ".join(name.split()), typed if typed.lower() == address else address)
 
 
+def mailbox_text(name: str, address: str) -> str:
+    """Return a mailbox as it is typed, the name in quotes: `"Acme, Inc." <news@acme.com>`."""
+    if not name:
+        return address
+    escaped = re.sub(r'(["\\])', r"\\\1", name)
+    return f'"{escaped}" <{address}>'
+
+
 def check_mailbox(text: str) -> Mailbox:
     """Parse a sender's mailbox. Raises ValueError with the reason.
 
@@ -230,9 +238,6 @@ def _why_no_mailbox(text: str) -> str:
 
 def _header(name: str, address: str) -> str:
     # formataddr takes ASCII addresses only; of the others the header's own encoding takes care.
-    if not name:
-        return address
-    if address.isascii():
+    if name and address.isascii():
         return formataddr((name, address))
-    escaped = re.sub(r'(["\\])', r"\\\1", name)
-    return f'"{escaped}" <{address}>'
+    return mailbox_text(name, address)

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from campaigns.errors import MessageRefused
 from config.errors import DomainError, ErrorKind
 from contacts.errors import IdentifierTaken, InvalidFieldValue, InvalidIdentifier
 from dialects.autosend.mapping import FIELD_OF_CONTACT_FIELD, FIELD_OF_KIND, SPOKEN_TYPE
@@ -33,6 +34,8 @@ _CODES = {
     "contact_not_found": "CONTACT_NOT_FOUND",
     "segment_not_found": "CONTACT_LIST_NOT_FOUND",
     "segment_is_dynamic": "CONTACT_LIST_NOT_FOUND",
+    "message_refused": "MESSAGE_REFUSED",
+    "template_not_found": "TEMPLATE_NOT_FOUND",
     "event_not_defined": "EVENT_NOT_FOUND",
     "definition_not_found": "EVENT_NOT_FOUND",
     "unknown_property": "UNKNOWN_PROPERTY",
@@ -65,6 +68,8 @@ _STATUSES: dict[ErrorKind | str, int] = {
     # A list is a static segment; what is none is not found.
     "segment_is_dynamic": 404,
     "person_erased": 400,
+    # The vendor has no 422.
+    "message_refused": 400,
 }
 _MESSAGES = {
     "no_identity": "Either email or contactId is required",
@@ -105,6 +110,8 @@ def _message(refusal: Refusal) -> str:
             return f'Property "{name}" must be {SPOKEN_TYPE.get(type_, type_)}'  # type: ignore[call-overload]
         case IdentifierTaken(kind=kind):
             return f"A contact with this {FIELD_OF_KIND.get(kind, kind)} already exists"
+        case MessageRefused(detail={"message": why}):
+            return f"{refusal.message} ({why})"
         case _:
             return refusal.message
 
@@ -138,3 +145,11 @@ error_table = ErrorTable(_body_with(_CODES), statuses=_STATUSES, messages=_MESSA
 send_error_table = ErrorTable(
     _body_with(_SEND_CODES), statuses={**_STATUSES, "invalid_event_name": 404}, messages=_SEND_MESSAGES
 )
+
+
+def error_of(error: DomainError) -> dict[str, Any]:
+    """Return a refusal as an answer has it that is about several things: `message`, `code` and perhaps `details`."""
+    refusal = error_table.refusal(error)
+    assert refusal is not None  # noqa: S101  (every DomainError is one)
+    described: dict[str, Any] = error_table.response(refusal).data["error"]
+    return described

@@ -2,6 +2,7 @@
 
 from django.urls import URLPattern, URLResolver, include, path, re_path
 
+from dialects.autosend.mails import MailViewSet
 from dialects.autosend.viewsets import (
     ContactListViewSet,
     ContactSearchViewSet,
@@ -19,6 +20,7 @@ _router.register("", DefinitionViewSet, "autosend-definition")
 _router.register("", ContactSearchViewSet, "autosend-search")
 _router.register("", ContactViewSet, "autosend-contact")
 _router.register("", ContactListViewSet, "autosend-contact-list")
+_router.register("", MailViewSet, "autosend-mail")
 
 urlpatterns: list[URLPattern | URLResolver] = [
     *_sends.urls,

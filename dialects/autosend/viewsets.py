@@ -1,8 +1,8 @@
 """AutoSend's endpoints: events, their definitions, contacts."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 from uuid import UUID
 
 from django.db import transaction
@@ -10,9 +10,8 @@ from django.db.models import Prefetch, QuerySet
 from django.db.models.functions import Coalesce
 from django.http import HttpResponse
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema, inline_serializer
+from drf_spectacular.utils import OpenApiParameter, inline_serializer
 from msgspec import to_builtins
-from rest_framework import serializers
 from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -24,7 +23,8 @@ from contacts.errors import ContactNotFound, IdentifierTaken
 from contacts.identifiers import normalize_identifier
 from contacts.models import Contact, ContactQuerySet, Identifier
 from contacts.queries import with_details
-from dialects.autosend.errors import error_table, send_error_table
+from dialects.autosend.base import AutoSendAccess, AutoSendViewSet, document, enveloped
+from dialects.autosend.errors import error_of, error_table, send_error_table
 from dialects.autosend.lists import list_ids_of
 from dialects.autosend.mapping import MAX_DEFINITIONS, WIRE_OF_TYPE
 from dialects.autosend.serializers import (
@@ -38,7 +38,6 @@ from dialects.autosend.serializers import (
     AutoSendDefinitionSerializer,
     AutoSendDoneSerializer,
     AutoSendEmailsSerializer,
-    AutoSendErrorSerializer,
     AutoSendGroupSerializer,
     AutoSendRemovalSerializer,
     AutoSendRemovedSerializer,
@@ -62,77 +61,28 @@ from events.stream.types import Outcome, SchemaPolicy
 from segments.definitions import get_segment
 from segments.models import Segment
 from segments.static_members import add_members, remove_members
-from workspaces.api.base import WorkspaceAccess, WorkspaceViewSet, object_body
+from workspaces.api.base import object_body
 from workspaces.api.openapi import component
-from workspaces.authentication.schemes import BearerAuthentication
 from workspaces.scopes import Need
 
-Action = TypeVar("Action", bound=Callable[..., Any])
-
-_REFUSALS = {401: "No valid key", 403: "The key lacks the scope", 429: "Too many requests"}
-_BODY_REFUSALS = _REFUSALS | {
-    400: "The body is invalid; `details` names every field",
-    413: "The body is too large",
-    415: "The body is not application/json",
-}
 _NO_CONTACT = {404: "No such contact"}
 _NO_EVENT = {404: "No such event"}
 _TAKEN = {409: "Another contact has this email or userId"}
 
 
-def _enveloped(name: str, data: Any) -> Any:
-    return inline_serializer(f"AutoSend{name}Answer", {"success": serializers.BooleanField(), "data": data})
-
-
-_DEFINITION = _enveloped("Definition", AutoSendDefinitionSerializer())
-_DEFINITIONS = _enveloped(
+_DEFINITION = enveloped("Definition", AutoSendDefinitionSerializer())
+_DEFINITIONS = enveloped(
     "Definitions",
     inline_serializer("AutoSendDefinitions", {"events": AutoSendDefinitionSerializer(many=True)}),
 )
-_CONTACT = _enveloped("Contact", AutoSendContactSerializer())
-_CONTACTS = _enveloped(
+_CONTACT = enveloped("Contact", AutoSendContactSerializer())
+_CONTACTS = enveloped(
     "Contacts", inline_serializer("AutoSendContacts", {"contacts": AutoSendContactSerializer(many=True)})
 )
-_COUNTS = _enveloped("Counts", AutoSendCountsSerializer())
-_GROUPS = _enveloped("UnsubscribeGroups", AutoSendGroupSerializer(many=True))
-_REMOVED = _enveloped("Removed", AutoSendRemovedSerializer())
+_COUNTS = enveloped("Counts", AutoSendCountsSerializer())
+_GROUPS = enveloped("UnsubscribeGroups", AutoSendGroupSerializer(many=True))
+_REMOVED = enveloped("Removed", AutoSendRemovedSerializer())
 _LISTING = Need("POST", "segments:write", "where `listIds` names a list")
-
-
-def _document(
-    summary: str,
-    answer: Any,
-    *refusals: Mapping[int, str],
-    status: int = 200,
-    body: Any = None,
-    **options: Any,
-) -> Callable[[Action], Action]:
-    reasons = dict(_BODY_REFUSALS if body else _REFUSALS)
-    for more in refusals:
-        reasons |= more
-    document: Callable[[Action], Action] = extend_schema(
-        tags=["AutoSend"],
-        summary=summary,
-        request=body,
-        responses={
-            status: OpenApiResponse(answer, description=summary),
-            **{
-                code: OpenApiResponse(AutoSendErrorSerializer, description=why)
-                for code, why in reasons.items()
-            },
-        },
-        **options,
-    )
-    return document
-
-
-class AutoSendAccess(WorkspaceAccess):
-    """An endpoint of the project that the key belongs to."""
-
-    authentication_classes = (BearerAuthentication,)
-    error_table = error_table
-    # "2 requests per second", counted in a window of a minute: the headers say 120.
-    vendor_rate = "120/minute"
 
 
 class SendViewSet(AutoSendAccess, IngestViewSet):
@@ -142,7 +92,7 @@ class SendViewSet(AutoSendAccess, IngestViewSet):
     error_table = send_error_table
     scopes = {"POST": "events:write"}
 
-    @_document(
+    @document(
         "Record an event for a contact",
         component("AutoSendEventAnswer", json_schema(SendAnswer)),
         {404: "No such contact, or no such event", 409: "The Idempotency-Key stands for another request"},
@@ -165,14 +115,6 @@ def _created(outcomes: Sequence[Outcome], contacts: Mapping[UUID, Any]) -> Answe
     return json_answer(201, to_builtins(SendAnswer(success=True, data=render_event(outcomes[0].recorded()))))
 
 
-class AutoSendViewSet(AutoSendAccess, WorkspaceViewSet):
-    """Objects of the project, in the vendor's envelope."""
-
-    def answer(self, data: Any, status: int = 200) -> Response:
-        """Answer data in its envelope."""
-        return Response({"success": True, "data": data}, status=status)
-
-
 class DefinitionViewSet(AutoSendViewSet):
     """Declared events and their properties."""
 
@@ -191,14 +133,14 @@ class DefinitionViewSet(AutoSendViewSet):
         definitions = EventDefinition.objects.in_workspace(self.workspace.id).active().declared()
         return definitions.prefetch_related(Prefetch("properties", declared))
 
-    @_document("List the events, newest first", _DEFINITIONS)
+    @document("List the events, newest first", _DEFINITIONS)
     @action(detail=False, url_path="events", url_name="autosend-definitions")
     def list_definitions(self, request: Request) -> Response:
         """List the declared events, newest first."""
         definitions = self.get_queryset().order_by("-created_at", "-id")
         return self.answer({"events": self.get_serializer(definitions, many=True).data})
 
-    @_document(
+    @document(
         "Declare an event",
         _DEFINITION,
         {403: "The key lacks the scope, or 100 events are declared already", 409: "The event exists"},
@@ -218,13 +160,13 @@ class DefinitionViewSet(AutoSendViewSet):
         )
         return self._answer_definition(sent["eventName"], 201)
 
-    @_document("Get an event", _DEFINITION, _NO_EVENT)
+    @document("Get an event", _DEFINITION, _NO_EVENT)
     @action(detail=False, url_path=r"events/eventName/(?P<name>.*[^/])", url_name="autosend-definition")
     def retrieve(self, request: Request, name: str) -> Response:
         """Return the definition."""
         return self._answer_definition(name)
 
-    @_document(
+    @document(
         "Change an event; given properties replace the schema",
         _DEFINITION,
         _NO_EVENT,
@@ -244,7 +186,7 @@ class DefinitionViewSet(AutoSendViewSet):
         )
         return self._answer_definition(name)
 
-    @_document("Delete an event; its logs stay", _DEFINITION, _NO_EVENT)
+    @document("Delete an event; its logs stay", _DEFINITION, _NO_EVENT)
     @retrieve.mapping.delete
     def destroy(self, request: Request, name: str) -> Response:
         """Delete the definition and return it: its client takes an answer without a body for a failure."""
@@ -319,7 +261,7 @@ class ContactSearchViewSet(ContactAccess):
     scopes = {"POST": "contacts:read"}
     repeats_harmlessly = "finds, and changes nothing"
 
-    @_document("Find contacts by email", _CONTACTS, body=AutoSendEmailsSerializer)
+    @document("Find contacts by email", _CONTACTS, body=AutoSendEmailsSerializer)
     @action(detail=False, methods=["post"], url_path="contacts/search/emails", url_name="autosend-search")
     def search(self, request: Request) -> Response:
         """Return those of the contacts that exist."""
@@ -334,7 +276,7 @@ class ContactViewSet(ContactAccess):
     needs = (_LISTING,)
     action_scopes = {"unsubscribe_groups": "contacts:read messages:read"}
 
-    @_document("Create a contact", _CONTACT, _TAKEN, status=201, body=AutoSendContactBodySerializer)
+    @document("Create a contact", _CONTACT, _TAKEN, status=201, body=AutoSendContactBodySerializer)
     @action(detail=False, methods=["post"], url_path="contacts", url_name="autosend-contacts")
     def create(self, request: Request) -> Response:
         """Create a contact, unless there is one."""
@@ -344,7 +286,7 @@ class ContactViewSet(ContactAccess):
             self._add_to_lists(contact, sent)
         return self.answer_contact(contact, 201)
 
-    @_document("Create a contact or change it", _CONTACT, _TAKEN, body=AutoSendContactBodySerializer)
+    @document("Create a contact or change it", _CONTACT, _TAKEN, body=AutoSendContactBodySerializer)
     @action(detail=False, methods=["post"], url_path="contacts/email", url_name="autosend-upsert")
     def upsert(self, request: Request) -> Response:
         """Change the contact with this address, or create it."""
@@ -370,7 +312,7 @@ class ContactViewSet(ContactAccess):
         for contact_list in sent.get("listIds", ()):
             add_members(self.workspace.id, contact_list, contact_ids=[contact.id])
 
-    @_document("Delete contacts by email", AutoSendDoneSerializer, body=AutoSendEmailsSerializer)
+    @document("Delete contacts by email", AutoSendDoneSerializer, body=AutoSendEmailsSerializer)
     @action(detail=False, methods=["post"], url_path="contacts/remove", url_name="autosend-remove")
     def remove(self, request: Request) -> Response:
         """Delete those of the contacts that exist, all or none."""
@@ -380,7 +322,7 @@ class ContactViewSet(ContactAccess):
                 delete_contact(self.workspace.id, contact)
         return Response({"success": True})
 
-    @_document("Create or change up to 100 contacts", _COUNTS, body=AutoSendBulkBodySerializer)
+    @document("Create or change up to 100 contacts", _COUNTS, body=AutoSendBulkBodySerializer)
     @action(detail=False, methods=["post"], url_path="contacts/bulk-update", url_name="autosend-bulk-update")
     def bulk_update(self, request: Request) -> Response:
         """Upsert each contact on its own; `errors`, our addition, names those that failed."""
@@ -398,13 +340,10 @@ class ContactViewSet(ContactAccess):
         try:
             self._upserted(body)
         except DomainError as error:
-            refusal = error_table.refusal(error)
-            assert refusal is not None  # noqa: S101  (every DomainError is one)
-            described: dict[str, Any] = error_table.response(refusal).data["error"]
-            return described
+            return error_of(error)
         return None
 
-    @_document("Delete a contact by userId", AutoSendDoneSerializer, _NO_CONTACT)
+    @document("Delete a contact by userId", AutoSendDoneSerializer, _NO_CONTACT)
     @action(
         detail=False,
         methods=["delete"],
@@ -419,7 +358,7 @@ class ContactViewSet(ContactAccess):
         delete_contact(self.workspace.id, contact)
         return Response({"success": True})
 
-    @_document("List the unsubscribe groups of a contact", _GROUPS, _NO_CONTACT)
+    @document("List the unsubscribe groups of a contact", _GROUPS, _NO_CONTACT)
     @action(
         detail=False,
         url_path=r"contacts/(?P<contact_id>[^/]+)/unsubscribe-groups",
@@ -430,13 +369,13 @@ class ContactViewSet(ContactAccess):
         groups = unsubscribe_groups_of(self.contact_of(contact_id))
         return self.answer(AutoSendGroupSerializer(groups, many=True).data)
 
-    @_document("Get a contact", _CONTACT, _NO_CONTACT)
+    @document("Get a contact", _CONTACT, _NO_CONTACT)
     @action(detail=False, url_path=r"contacts/(?P<contact_id>[^/]+)", url_name="autosend-contact")
     def retrieve(self, request: Request, contact_id: str) -> Response:
         """Return the contact."""
         return self.answer_contact(self.contact_of(contact_id))
 
-    @_document("Delete a contact", AutoSendDoneSerializer, _NO_CONTACT)
+    @document("Delete a contact", AutoSendDoneSerializer, _NO_CONTACT)
     @retrieve.mapping.delete
     def destroy(self, request: Request, contact_id: str) -> Response:
         """Delete the contact; its events stay."""
@@ -450,7 +389,7 @@ class ContactListViewSet(AutoSendViewSet):
     queryset = Segment.objects.none()
     scopes = {"POST": "segments:write contacts:read"}
 
-    @_document("Take contacts off a list", _REMOVED, {404: "No such list"}, body=AutoSendRemovalSerializer)
+    @document("Take contacts off a list", _REMOVED, {404: "No such list"}, body=AutoSendRemovalSerializer)
     @action(
         detail=False,
         methods=["post"],

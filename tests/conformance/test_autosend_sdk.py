@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from campaigns.models import Message
 from workspaces.services import issue_api_key
 from workspaces.throttles import reset_limits
 
@@ -116,6 +117,31 @@ def test_bulk(run):
     assert contact["email"] == "a@b.example"
     assert removed["data"] == {"success": True}
     assert left["data"]["contacts"] == []
+
+
+def test_mails(run):
+    mail = {
+        "from": {"email": "shop@acme.example", "name": "Acme"},
+        "subject": "Order {{number}}",
+        "html": "<p>Hello {{name}}</p>",
+        "dynamicData": {"number": 7},
+    }
+    jane, john = {"email": "jane@example.com", "name": "Jane"}, {"email": "john@example.com", "name": "John"}
+    sent, blind, bulk = run(
+        ["emails", "send", {**mail, "to": jane}],
+        ["emails", "send", {**mail, "to": jane, "bcc": john}],
+        ["emails", "bulk", {**mail, "recipients": [jane, john]}],
+    )
+    assert (sent["success"], sent["data"]) == (True, {"emailId": sent["data"]["emailId"]})
+    assert (blind["statusCode"], blind["error"]["details"][0]["field"]) == (400, "bcc")
+    del bulk["data"]["batchId"]
+    assert bulk["data"] == {"totalRecipients": 2, "successCount": 2, "failedCount": 0}
+    assert Message.objects.get(id=sent["data"]["emailId"]).subject == "Order 7"
+    assert sorted(Message.objects.values_list("text", flat=True)) == [
+        "Hello Jane",
+        "Hello Jane",
+        "Hello John",
+    ]
 
 
 def test_the_client_waits_where_the_rate_is_passed(run, server):

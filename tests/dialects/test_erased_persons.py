@@ -49,6 +49,10 @@ def nobody_is_stored():
         ("/autosend/v1/contacts/email", {"email": EMAIL}),
         ("/autosend/v1/contacts/email", {"email": OTHER, "userId": "z-1"}),
         ("/autosend/v1/events/send", {"eventName": "paid", "email": EMAIL}),
+        (
+            "/autosend/v1/mails/send",
+            {"from": {"email": OTHER}, "to": {"email": EMAIL, "name": "zaphod"}, "subject": "x", "text": "x"},
+        ),
         ("/api/partner/events", {"type": "paid", "person": {"emails": [EMAIL], "firstName": "zaphod"}}),
         ("/v4/track", {"eventName": "paid", "contact": {"email": EMAIL}, "properties": {"x": "zaphod"}}),
         ("/v1/track", {"event": "paid", "userId": "z-1", "properties": {"x": "zaphod"}}),

@@ -22,6 +22,8 @@ ROUTES = [
     ("POST", "/contacts/search/emails"),
     ("POST", "/contacts/bulk-update"),
     ("GET", "/contacts/a/unsubscribe-groups"),
+    ("POST", "/mails/send"),
+    ("POST", "/mails/bulk"),
 ]
 WRITES = [route for route in ROUTES if route[0] in ("POST", "PATCH")]
 
@@ -79,7 +81,7 @@ def test_another_method(project, method, path):
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/mails/send", "/events/", "/events/send/", "/events/eventName/", "/nothing"]
+    "path", ["/", "/mails", "/events/", "/events/send/", "/events/eventName/", "/nothing"]
 )
 def test_another_route(project, path):
     assert refusal(project.post(path, {}))[:2] == (404, "NOT_FOUND")
