@@ -56,7 +56,7 @@ class CompanyResolution:
         if ids or keys:
             meant = Q(id__in=ids) | Q(name_key__in=keys)
             if external_ids:
-                meant |= Q(external_id__in=external_ids)
+                meant |= _of_external_ids(external_ids)
             self._add(Company.objects.in_workspace(workspace_id).filter(meant))
 
     @property
@@ -125,7 +125,7 @@ class CompanyResolution:
         if left := [each for each in missing if self._found(each) is None]:
             # What another has committed since the statement began is seen by the next one.
             meant = Q(name_key__in=[each.name_key for each in left])
-            meant |= Q(external_id__in=[each.external_id for each in left if each.external_id])
+            meant |= _of_external_ids([each.external_id for each in left if each.external_id])
             self._add(Company.objects.in_workspace(self._workspace_id).filter(meant))
         if any(self._found(each) is None for each in missing):
             raise TryAgain
@@ -185,6 +185,11 @@ class CompanyResolution:
             self._by_key[company.name_key] = company
             if company.external_id:
                 self._by_external_id[company.external_id] = company
+
+
+def _of_external_ids(external_ids: Collection[str]) -> Q:
+    """Return who has an external id, in the words of the index, which leaves out companies without any."""
+    return Q(external_id__in=external_ids) & ~Q(external_id="")
 
 
 @transaction.atomic(savepoint=False)
