@@ -42,7 +42,7 @@ MAX_CALL_BYTES = 32 << 10
 MAX_BATCH_BYTES = 500 << 10
 MAX_CALLS = 2_500
 MAX_VIEW_NAME = 200
-DESTINATION = "Headrace"
+DESTINATION, _SERVICE = "Headrace", "Segment.io"
 
 Call = Mapping[str, Any]
 Identifiers = tuple[tuple[str, Any], ...]
@@ -229,7 +229,8 @@ def _id(call: Call, name: str) -> str:
 def _is_for_us(integrations: Call | None) -> bool:
     if not integrations:
         return True
-    return bool(integrations.get(DESTINATION, integrations.get("All", True)))
+    # Pages that want no destinations still name the vendor's own service, in whose place we are.
+    return bool(integrations.get(DESTINATION, integrations.get(_SERVICE) or integrations.get("All", True)))
 
 
 def _event_name(call: Call, kind: str) -> str:
