@@ -54,6 +54,7 @@ class ContactResolution:
         self._found = self._search.run(workspace_id)
         self._schema = self._found.schema
         self._mismatches: set[tuple[str, str]] = set()
+        self._drafted: UnitOfWork | None = None
         self._settled = self._settle()
         self._expected = (
             self._resolve_before_write(writing)
@@ -71,6 +72,8 @@ class ContactResolution:
 
         Raises TryAgain if others win every race.
         """
+        if (written := self._write_drafts(places)) is not None:
+            return written
         for _ in range(_ATTEMPTS):
             wanted = [self._wanted[place] for place in places if self._settled[place] is None]
             try:
@@ -81,6 +84,23 @@ class ContactResolution:
                 continue
             return [self._settled[place] or next(made) for place in places]
         raise TryAgain
+
+    def _write_drafts(self, places: Sequence[int]) -> list[Resolution | DomainError] | None:
+        """Write what was drafted before, if all of it is wanted and contacts are only made; else None."""
+        unit_of_work, self._drafted = self._drafted, None
+        if unit_of_work is None or len(places) < len(self._wanted):
+            return None
+        drafts = list(unit_of_work.drafts.values())
+        if any(draft.before is not None for draft in drafts):
+            return None
+        try:
+            if drafts:
+                create(self._workspace_id, drafts)
+        except WriteConflict:
+            self._found = self._search.run(self._workspace_id)
+            self._settled = self._settle()
+            return None
+        return [self._expected[place] for place in places]
 
     def _settle(self) -> list[Resolution | DomainError | None]:
         """Return what each reference means for certain, whatever the others of the batch write; else None."""
@@ -104,7 +124,8 @@ class ContactResolution:
         if self._search.add(self._schema, writing):
             self._found = self._search.run(self._workspace_id)
             self._settled = self._settle()
-        resolver = _Resolver(self._unit_of_work())
+        self._drafted = self._unit_of_work()
+        resolver = _Resolver(self._drafted)
         return [
             settled or resolver.resolve(each)
             for each, settled in zip(self._wanted, self._settled, strict=True)
