@@ -1,6 +1,7 @@
 """Domain errors of campaigns, messages, templates and forms."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from config.errors import (
     ConflictError,
@@ -214,3 +215,34 @@ class InvalidRehearsal(InvalidValue):
     """A field of a rehearsal's order has an invalid value."""
 
     code = "invalid_rehearsal"
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigurationFault:
+    """What is wrong with a file of a configuration; `path`: the place in it, blank for the whole."""
+
+    file: str
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        return ": ".join(part for part in (self.file, self.path, self.message) if part)
+
+
+class InvalidConfiguration(DomainError):
+    """Files of a configuration that cannot be applied; nothing of any was."""
+
+    code = "invalid_configuration"
+
+    def __init__(self, faults: Sequence[ConfigurationFault]) -> None:
+        super().__init__("\n".join(map(str, faults)))
+        self.faults = tuple(faults)
+
+
+class ConfigurationChanged(ConflictError):
+    """The workspace or the folder is not what it was when it was planned."""
+
+    code = "configuration_changed"
+
+    def __init__(self, expected: str, found: str) -> None:
+        super().__init__(f"Something has changed since the plan {expected}: the plan would be {found} now")

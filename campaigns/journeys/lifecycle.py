@@ -57,29 +57,40 @@ def get_campaign(workspace_id: UUID, campaign_id: UUID) -> Campaign:
 
 @transaction.atomic
 def create_campaign(
-    workspace_id: UUID, *, name: str, definition: Mapping[str, Any] | None = None, **values: Any
+    workspace_id: UUID,
+    *,
+    name: str,
+    definition: Mapping[str, Any] | None = None,
+    allow_past: bool = False,
+    **values: Any,
 ) -> Campaign:
-    """Create a draft. `values`: fields of EDITABLE.
+    """Create a draft. `values`: fields of EDITABLE; `allow_past`: it may say starts that have passed.
 
     Raises CampaignExists, InvalidCampaign, InvalidDefinition.
     """
     campaign = Campaign(workspace_id=workspace_id)
-    _assign(campaign, {"name": name, **values}, definition if definition is not None else {})
+    definition = definition if definition is not None else {}
+    _assign(campaign, {"name": name, **values}, definition, allow_past=allow_past)
     return _save(campaign)
 
 
 @transaction.atomic
 def update_campaign(
-    workspace_id: UUID, campaign: Campaign, *, definition: Mapping[str, Any] | None = None, **values: Any
+    workspace_id: UUID,
+    campaign: Campaign,
+    *,
+    definition: Mapping[str, Any] | None = None,
+    allow_past: bool = False,
+    **values: Any,
 ) -> Campaign:
-    """Update a campaign; the definition only as a draft, until the next activation.
+    """Update a campaign; the definition only as a draft, until the next activation. `allow_past`: as for a new one.
 
     Raises CampaignNotFound, CampaignExists, InvalidCampaign, InvalidDefinition, WrongStatus.
     """
     locked = _lock_campaign(workspace_id, campaign)
     if locked.status == Campaign.Status.ARCHIVED:
         raise WrongStatus(locked.status, "it can be changed no more")
-    _assign(locked, values, definition)
+    _assign(locked, values, definition, allow_past=allow_past)
     return _save(locked)
 
 
@@ -364,7 +375,13 @@ def _lock_campaign(workspace_id: UUID, campaign: Campaign) -> Campaign:
     return locked
 
 
-def _assign(campaign: Campaign, values: Mapping[str, Any], definition: Mapping[str, Any] | None) -> None:
+def _assign(
+    campaign: Campaign,
+    values: Mapping[str, Any],
+    definition: Mapping[str, Any] | None,
+    *,
+    allow_past: bool,
+) -> None:
     if unknown := sorted(set(values) - set(EDITABLE)):
         raise InvalidCampaign(unknown[0], "This cannot be set.")
     old_starts_at = campaign.starts_at
@@ -378,15 +395,16 @@ def _assign(campaign: Campaign, values: Mapping[str, Any], definition: Mapping[s
     if campaign.starts_at and campaign.ends_at and campaign.starts_at >= campaign.ends_at:
         raise InvalidCampaign("ends_at", "The campaign must end after it begins.")
     # A past start that is sent back unchanged is accepted.
-    if campaign.starts_at is not None and campaign.starts_at != old_starts_at and is_past(campaign.starts_at):
+    new_start = campaign.starts_at if campaign.starts_at != old_starts_at and not allow_past else None
+    if new_start is not None and is_past(new_start):
         raise InvalidCampaign("starts_at", _IN_PAST)
     for field in SENDERS:
         if fault := sender_error(Channel.EMAIL, getattr(campaign, field)):
             raise InvalidCampaign(field, fault)
     if definition is not None:
-        _reject_past_schedules(
-            campaign, check_definition(campaign.workspace_id, definition, require_complete=False)
-        )
+        checked = check_definition(campaign.workspace_id, definition, require_complete=False)
+        if not allow_past:
+            _reject_past_schedules(campaign, checked)
         campaign.draft = dict(definition)
 
 

@@ -76,6 +76,14 @@ def update_field(workspace: Workspace, field: Field, *, name: object = None, for
     return field
 
 
+@transaction.atomic
+def delete_field(workspace: Workspace, field: Field) -> None:
+    """Delete a field; contacts keep their values. Raises IdentityFieldLocked for what names contacts."""
+    if workspace.identity_field == field.name:
+        raise IdentityFieldLocked
+    field.delete()
+
+
 def find_field(workspace_id: UUID, text: object) -> Field:
     """Return a field by its id. Raises FieldNotFound."""
     field_id = parse_uuid(text)

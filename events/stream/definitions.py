@@ -30,6 +30,7 @@ def create_definition(
     *,
     description: str = "",
     properties: Sequence[PropertySpec] = (),
+    late_after_hours: int | None = None,
     limit: int | None = None,
 ) -> EventDefinition:
     """Declare an event; one that was merely seen until now becomes declared.
@@ -49,9 +50,7 @@ def create_definition(
     definition = seen or _insert(workspace_id, name)
     _refuse_changed_types(definition, properties)
     definition.description = description
-    definition.is_declared = True
-    definition.updated_at = clock.now()
-    definition.save(update_fields=["description", "is_declared", "updated_at"])
+    _save_declared(definition, late_after_hours)
     _declare_properties(definition, properties)
     return definition
 
@@ -62,6 +61,7 @@ def replace_definition(
     *,
     description: str | None = None,
     properties: Sequence[PropertySpec] | None = None,
+    late_after_hours: int | None = None,
     keep_types: bool = False,
 ) -> EventDefinition:
     """Set the description; given properties replace the whole declared schema.
@@ -75,9 +75,7 @@ def replace_definition(
     )
     if description is not None:
         definition.description = description
-    definition.is_declared = True
-    definition.updated_at = clock.now()
-    definition.save(update_fields=["description", "is_declared", "updated_at"])
+    _save_declared(definition, late_after_hours)
     if properties is not None:
         if keep_types:
             _refuse_changed_types(definition, properties)
@@ -94,6 +92,14 @@ def delete_definition(definition: EventDefinition) -> None:
     """Delete softly: its events stay, the name is free again."""
     definition.deleted_at = definition.updated_at = clock.now()
     definition.save(update_fields=["deleted_at", "updated_at"])
+
+
+def _save_declared(definition: EventDefinition, late_after_hours: int | None) -> None:
+    if late_after_hours is not None:
+        definition.late_after_hours = late_after_hours
+    definition.is_declared = True
+    definition.updated_at = clock.now()
+    definition.save(update_fields=["description", "late_after_hours", "is_declared", "updated_at"])
 
 
 def _insert(workspace_id: UUID, name: str) -> EventDefinition:

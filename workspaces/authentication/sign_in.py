@@ -36,7 +36,7 @@ class AccountBackend(ModelBackend):
             return None
         if request is not None:
             check_login_throttle(request)
-        user = _user_named(username)
+        user = user_named(username)
         account = _account(user, username)
         if request is not None:
             _count(request, account)
@@ -145,7 +145,8 @@ def _digest(identifier: str) -> str:
     return hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:32]
 
 
-def _user_named(identifier: str) -> User | None:
+def user_named(identifier: str) -> User | None:
+    """Return the user of a name or an e-mail address."""
     user = User.objects.filter(username=identifier).first()
     if user is None and "@" in identifier:
         user = User.objects.filter(email__iexact=canonical_email(identifier) or identifier).first()

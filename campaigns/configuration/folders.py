@@ -1,0 +1,110 @@
+"""The folder of a configuration: a sub-folder for each kind, in it a file for each object."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from django.utils.text import slugify
+
+from campaigns.configuration.documents import InvalidDocument, load_document
+from campaigns.errors import ConfigurationFault, InvalidConfiguration
+
+SUFFIX: Final = ".yaml"
+_LONGEST_STEM: Final = 80
+_DIGEST: Final = 10
+# Devices of Windows, which cannot be files there, whatever follows the dot.
+_DEVICES: Final = frozenset(
+    {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A file that was read: where it is below the folder, and the object that it spells."""
+
+    path: str
+    value: Mapping[str, Any]
+
+
+def file_names(names: Collection[str]) -> dict[str, str]:
+    """Return the file of each name: in small letters of ASCII, with a digest of the name where that says too little.
+
+    The files of different names differ, also where a file system ignores case.
+    """
+    slugs = {name: slugify(name) for name in names}
+    shared = {slug for slug, count in Counter(slugs.values()).items() if count > 1}
+    return {
+        name: f"{_with_digest(slug, name) if slug in shared or not _is_telling(slug) else slug}{SUFFIX}"
+        for name, slug in slugs.items()
+    }
+
+
+def read_folder(folder: Path, kinds: Sequence[str]) -> dict[str, list[Document]]:
+    """Return the documents of the kinds that have a sub-folder, in the order of their paths.
+
+    Raises InvalidConfiguration, which names every file that cannot be read.
+    """
+    found: dict[str, list[Document]] = {}
+    faults: list[ConfigurationFault] = []
+    for kind in kinds:
+        if not (folder / kind).is_dir():
+            continue
+        found[kind] = []
+        for file in sorted((folder / kind).iterdir()):
+            path = f"{kind}/{file.name}"
+            if file.suffix.lower() in (".yml", ".yaml", ".json") and file.suffix != SUFFIX:
+                faults.append(ConfigurationFault(path, "", f"Its name must end with {SUFFIX}."))
+            elif file.suffix == SUFFIX:
+                try:
+                    found[kind].append(Document(path, load_document(file.read_bytes())))
+                except InvalidDocument as error:
+                    faults.append(ConfigurationFault(path, error.path, error.message))
+    if faults:
+        raise InvalidConfiguration(faults)
+    if not found:
+        named = ", ".join(kinds)
+        raise InvalidConfiguration(
+            [ConfigurationFault(str(folder), "", f"It has none of the sub-folders {named}.")]
+        )
+    return found
+
+
+def write_folder(folder: Path, files: Mapping[str, str], keys: Mapping[str, str]) -> int:
+    """Write the files, and remove those of objects that are gone. Returns how many were removed.
+
+    `keys`: by sub-folder the key that each of its files has; a file without it is none of ours, and stays.
+    """
+    for kind in {path.partition("/")[0] for path in files}:
+        (folder / kind).mkdir(parents=True, exist_ok=True)
+    stale = [
+        file
+        for kind, key in keys.items()
+        for file in (folder / kind).glob(f"*{SUFFIX}")
+        if f"{kind}/{file.name}" not in files and _is_ours(file, key)
+    ]
+    for path, text in files.items():
+        (folder / path).write_bytes(text.encode())
+    for file in stale:
+        file.unlink()
+    return len(stale)
+
+
+def _is_telling(slug: str) -> bool:
+    return 0 < len(slug) <= _LONGEST_STEM and slug not in _DEVICES
+
+
+def _with_digest(slug: str, name: str) -> str:
+    digest = hashlib.sha256(name.encode()).hexdigest()[:_DIGEST]
+    return f"{slug[:_LONGEST_STEM]}-{digest}".lstrip("-")
+
+
+def _is_ours(file: Path, key: str) -> bool:
+    try:
+        return isinstance(load_document(file.read_bytes()).get(key), str)
+    except (InvalidDocument, OSError):
+        return False

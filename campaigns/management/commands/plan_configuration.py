@@ -1,0 +1,46 @@
+"""The command `plan_configuration`: what an application of a folder would change, and whom."""
+
+import sys
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from campaigns.configuration.plans import plan_configuration
+from campaigns.management.configuration import (
+    add_folder,
+    add_prune,
+    chosen_workspace,
+    print_changes,
+    read_documents,
+)
+from config.errors import DomainError
+
+DIFFERENT = 2
+"""The exit status where the folder and the workspace differ."""
+
+
+class Command(BaseCommand):
+    """`plan_configuration FOLDER --workspace ID`; exit status 0: nothing differs, 2: something does, 1: an error."""
+
+    help = "Print how a workspace differs from a folder; nothing is changed. Exit status 2 where it does."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Declare the options."""
+        add_folder(parser)
+        add_prune(parser)
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Print the plan. Raises CommandError, and SystemExit where there are differences."""
+        try:
+            plan = plan_configuration(
+                chosen_workspace(options), read_documents(options), prune=options["prune"]
+            )
+        except (DomainError, OSError) as error:
+            raise CommandError(str(error)) from error
+        for change in plan.changes:
+            self.stdout.write(change.difference, ending="")
+        print_changes(self.stdout, plan)
+        self.stdout.write(f"fingerprint: {plan.fingerprint}")
+        if plan.changes:
+            sys.exit(DIFFERENT)

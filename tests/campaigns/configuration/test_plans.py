@@ -1,0 +1,356 @@
+"""A dump applied is the same dump; a plan says what an application does, and one that fails has done nothing."""
+
+import pytest
+from django.contrib.admin.models import ADDITION, CHANGE, DELETION, LogEntry
+
+from campaigns.configuration.kinds import KINDS
+from campaigns.configuration.plans import dump_configuration, plan_configuration
+from campaigns.errors import ConfigurationChanged, InvalidConfiguration
+from campaigns.models import Campaign, Template
+from events.models import EventDefinition
+from scoring.models import ScoringRule
+from scoring.rules import save_rule
+from segments.build import run_build
+from segments.definitions import update_segment
+from segments.models import Segment
+from tests.campaigns.configuration.factories import apply, changed, document, documents_of, fill
+from tests.campaigns.factories import node, workflow
+from tests.segments.factories import attribute, every
+from tests.workspaces.factories import UserFactory, WorkspaceFactory
+from workspaces.models import AuditEntry
+
+
+@pytest.fixture
+def filled(workspace):
+    fill(workspace)
+    return dump_configuration(workspace.id)
+
+
+def test_a_dump_names_what_objects_refer_to(workspace, filled):
+    assert sorted(filled) == [
+        "campaigns/draft-to-come.yaml",
+        "campaigns/thanks.yaml",
+        "channels/email.yaml",
+        "channels/telegram.yaml",
+        "channels/webhook.yaml",
+        "contact-fields/code.yaml",
+        "contact-fields/renewson.yaml",
+        "event-definitions/purchase.yaml",
+        "scoring-rules/purchase.yaml",
+        "segments/aces-vips.yaml",
+        "segments/buyers.yaml",
+        "segments/press.yaml",
+        "templates/thanks.yaml",
+    ]
+    assert "template: Thanks" in filled["campaigns/thanks.yaml"]
+    assert filled["campaigns/thanks.yaml"].count("segment: Buyers") == 3
+    assert "segment: Buyers" in filled["scoring-rules/purchase.yaml"]
+    assert "segment: Buyers" in filled["segments/aces-vips.yaml"]
+    assert "body: |\n" in filled["templates/thanks.yaml"]
+    assert "SECRET" not in "".join(filled.values())
+    assert "Id: " not in "".join(filled.values())
+
+
+def test_a_dump_applied_to_its_workspace_changes_nothing(workspace, filled):
+    assert apply(workspace, filled).changes == []
+    assert dump_configuration(workspace.id) == filled
+
+
+def test_a_dump_applied_to_an_empty_workspace_is_the_same_dump(filled):
+    empty = WorkspaceFactory.create()
+    plan = apply(empty, filled)
+    assert (plan.count("created"), plan.count("changed")) == (10, 1)
+    assert dump_configuration(empty.id) == filled
+    assert plan_configuration(empty, documents_of(filled)).changes == []
+
+
+def test_a_plan_says_what_an_application_does_and_does_nothing(workspace, filled):
+    documents = changed(filled, "segments/buyers.yaml", description="Who bought")
+    del documents["templates"][0]
+    documents["segments"] += [document("segments/new.yaml", name="New", rules=attribute("score", "gte", 5))]
+    plan = plan_configuration(workspace, documents)
+    assert dump_configuration(workspace.id) == filled
+    assert [(change.action, change.path) for change in plan.changes] == [
+        ("changed", "segments/buyers.yaml"),
+        ("created", "segments/new.yaml"),
+    ]
+    assert "-description: ''\n+description: Who bought\n" in plan.changes[0].difference
+    assert [leftover.path for leftover in plan.leftovers] == ["templates/thanks.yaml"]
+    assert apply(workspace, documents, expected=plan.fingerprint).fingerprint == plan.fingerprint
+    assert plan_configuration(workspace, documents).changes == []
+
+
+def test_another_spelling_is_no_difference(workspace, filled):
+    documents = changed(
+        filled,
+        "campaigns/draft-to-come.yaml",
+        startAt=documents_of(filled)["campaigns"][0].value["startAt"].replace("Z", "+00:00"),
+    )
+    assert plan_configuration(workspace, documents).changes == []
+
+
+@pytest.mark.parametrize(
+    ("path", "values", "fault"),
+    [
+        ("campaigns/thanks.yaml", {"goal": {"eventType": "x"}}, "campaigns/thanks.yaml: goal.within: "),
+        ("campaigns/thanks.yaml", {"sender": "nobody"}, "campaigns/thanks.yaml: sender: "),
+        ("campaigns/thanks.yaml", {"status": "PAUSED"}, "campaigns/thanks.yaml: status: "),
+        ("campaigns/thanks.yaml", {"settings": {}}, "campaigns/thanks.yaml: settings: This key is not known"),
+        (
+            "campaigns/thanks.yaml",
+            {"triggers": [{"type": "SEGMENT_ENTER", "segment": "Nobody"}]},
+            "campaigns/thanks.yaml: triggers[0].segment: There is no segment called “Nobody”",
+        ),
+        (
+            "campaigns/thanks.yaml",
+            {"workflow": workflow(node("a", "send", channel="email", template="Gone"))},
+            "campaigns/thanks.yaml: workflow.nodes[0].data.template: There is no template called “Gone”",
+        ),
+        ("channels/email.yaml", {"timeZone": "Mars"}, "channels/email.yaml: timeZone: "),
+        ("channels/email.yaml", {"secret": "x"}, "channels/email.yaml: secret: This key is not known"),
+        ("channels/email.yaml", {"channel": "FAX"}, "channels/email.yaml: channel: "),
+        (
+            "contact-fields/code.yaml",
+            {"type": "date"},
+            "contact-fields/code.yaml: type: It cannot be changed",
+        ),
+        ("contact-fields/code.yaml", {"format": {"text": "x"}}, "contact-fields/code.yaml: "),
+        (
+            "event-definitions/purchase.yaml",
+            {"properties": [{"name": "a", "type": "money"}]},
+            "event-definitions/purchase.yaml: properties[0].type: ",
+        ),
+        (
+            "event-definitions/purchase.yaml",
+            {"properties": [{"name": "a", "type": "date", "kind": 1}]},
+            "event-definitions/purchase.yaml: properties[0].kind: This key is not known",
+        ),
+        ("scoring-rules/purchase.yaml", {"delta": "5"}, "scoring-rules/purchase.yaml: delta: "),
+        (
+            "scoring-rules/purchase.yaml",
+            {"condition": {"operator": "AND", "conditions": [{"field": "metadata.a", "operator": "?"}]}},
+            "scoring-rules/purchase.yaml: condition.conditions[0].operator: ",
+        ),
+        ("scoring-rules/purchase.yaml", {"decayDays": 3}, "scoring-rules/purchase.yaml: decayDays: "),
+        (
+            "segments/buyers.yaml",
+            {"rules": every(attribute("score", "gte", 1), attribute("score", "like", 1))},
+            "segments/buyers.yaml: rules.conditions[1].operator: ",
+        ),
+        (
+            "segments/buyers.yaml",
+            {"evaluation": "STATIC", "rules": None},
+            "segments/buyers.yaml: evaluation: ",
+        ),
+        ("segments/buyers.yaml", {"publish": True}, "segments/buyers.yaml: publish: This key is not known"),
+        ("segments/buyers.yaml", {"name": 5}, "segments/buyers.yaml: name: Must be a text"),
+        (
+            "segments/buyers.yaml",
+            {"name": "Press"},
+            "segments/press.yaml: name: segments/buyers.yaml has the same",
+        ),
+        ("templates/thanks.yaml", {"body": "{% if %}"}, "templates/thanks.yaml: body: "),
+        (
+            "templates/thanks.yaml",
+            {"channel": "TELEGRAM"},
+            "templates/thanks.yaml: channel: It cannot be changed",
+        ),
+    ],
+    ids=range(23),
+)
+def test_a_file_that_is_invalid_is_named_with_the_place_and_nothing_is_applied(
+    workspace, filled, path, values, fault
+):
+    documents = changed(filled, path, **values)
+    documents["event-definitions"] += [document("event-definitions/new.yaml", name="new")]
+    with pytest.raises(InvalidConfiguration) as refused:
+        apply(workspace, documents)
+    assert fault in str(refused.value)
+    assert dump_configuration(workspace.id) == filled
+    assert not LogEntry.objects.exists()
+
+
+def test_a_document_that_lacks_what_it_needs_is_refused(workspace):
+    with pytest.raises(InvalidConfiguration) as refused:
+        apply(workspace, {"templates": [document("templates/a.yaml", name="A")]})
+    assert str(refused.value) == "templates/a.yaml: body: This field is required."
+
+
+def test_segments_that_build_on_one_another_are_applied_in_their_order(workspace):
+    chain = [
+        document(f"segments/{name}.yaml", name=name, rules={"type": "segment", "segment": needed})
+        for name, needed in (("a", "b"), ("b", "c"), ("c", "d"))
+    ]
+    last = document("segments/d.yaml", name="d", rules=attribute("score", "gte", 5))
+    assert apply(workspace, {"segments": [*chain, last]}).count("created") == 4
+    ring = document("segments/d.yaml", name="d", rules={"type": "segment", "segment": "a"})
+    with pytest.raises(InvalidConfiguration, match="a → b → c → d → a"):
+        apply(workspace, {"segments": [*chain, ring]})
+
+
+def test_what_the_folder_lacks_is_deleted_only_by_prune_and_only_of_its_kinds(workspace, filled):
+    documents = documents_of(filled)
+    documents["segments"] = []
+    documents["campaigns"] = []
+    del documents["templates"]
+    plan = plan_configuration(workspace, documents)
+    assert plan.changes == []
+    # A scoring rule that the folder has builds on a segment.
+    with pytest.raises(InvalidConfiguration, match=r"scoring-rules/purchase\.yaml: condition"):
+        apply(
+            workspace,
+            {
+                **documents,
+                "scoring-rules": changed(filled, "scoring-rules/purchase.yaml", delta=3)["scoring-rules"],
+            },
+            prune=True,
+        )
+    del documents["scoring-rules"]
+    plan = plan_configuration(workspace, documents, prune=True)
+    assert dump_configuration(workspace.id) == filled
+    assert apply(workspace, documents, prune=True, expected=plan.fingerprint).fingerprint == plan.fingerprint
+    assert {change.path for change in plan.changes} == {
+        "campaigns/draft-to-come.yaml",
+        "campaigns/thanks.yaml",
+        "segments/aces-vips.yaml",
+        "segments/press.yaml",
+    }
+    reasons = {leftover.path: leftover.reason for leftover in plan.leftovers}
+    assert reasons["segments/buyers.yaml"] == "Other rules build on this segment: Purchase."
+    assert reasons["templates/thanks.yaml"] == ""
+    assert Campaign.objects.get(name="Thanks").status == Campaign.Status.ARCHIVED
+    assert not Campaign.objects.filter(name="Draft: to come").exists()
+
+
+def test_a_segment_of_a_campaign_that_stays_is_not_pruned(workspace, filled):
+    ScoringRule.objects.all().delete()
+    documents = {
+        "segments": [
+            item
+            for item in documents_of(filled)["segments"]
+            if "buyers" not in item.path and "aces" not in item.path
+        ]
+    }
+    plan = apply(workspace, documents, prune=True)
+    assert [change.path for change in plan.changes] == ["segments/aces-vips.yaml"]
+    assert [item.reason for item in plan.leftovers if item.path == "segments/buyers.yaml"] == [
+        "Other rules build on this segment: Thanks."
+    ]
+
+
+def test_everything_is_pruned_in_an_order_that_can_be(workspace, filled):
+    Campaign.objects.all().update(active_version=None)
+    plan = apply(workspace, {kind.folder: [] for kind in KINDS}, prune=True)
+    assert plan.count("deleted") == 10
+    assert [item.path for item in plan.leftovers] == ["channels/email.yaml"]
+
+
+def test_an_application_is_refused_where_something_changed_since_the_plan(workspace, filled):
+    documents = changed(filled, "segments/buyers.yaml", description="Who bought")
+    plan = plan_configuration(workspace, documents)
+    Template.objects.update(subject="Good day")
+    with pytest.raises(ConfigurationChanged):
+        apply(workspace, documents, expected=plan.fingerprint)
+    assert Segment.objects.get(name="Buyers").description == ""
+    with pytest.raises(ConfigurationChanged):
+        apply(workspace, changed(filled, "segments/buyers.yaml", description="!"), expected=plan.fingerprint)
+
+
+def test_the_audit_log_says_who_applied_what(workspace, filled):
+    user = UserFactory.create()
+    documents = changed(filled, "segments/buyers.yaml", description="Who bought")
+    documents["scoring-rules"] = []
+    documents["templates"] += [document("templates/new.yaml", name="New", body="Hi")]
+    rule = ScoringRule.objects.get()
+    plan = apply(workspace, documents, user=user, prune=True)
+    entries = LogEntry.objects.order_by("id")
+    assert [(entry.object_repr, entry.action_flag, entry.user_id) for entry in entries] == [
+        ("New", ADDITION, user.pk),
+        ("Buyers", CHANGE, user.pk),
+        ("Purchase", DELETION, user.pk),
+    ]
+    assert entries[2].object_id == str(rule.id)
+    assert {entry.get_change_message() for entry in entries} == {
+        f"Configuration applied from here, plan {plan.fingerprint}"
+    }
+    assert AuditEntry.objects.filter(workspace=workspace).count() == 3
+
+
+def test_a_campaign_gets_a_new_version_only_with_its_status_and_another_definition(workspace, filled):
+    campaign = Campaign.objects.get(name="Thanks")
+    user = UserFactory.create()
+    apply(workspace, changed(filled, "campaigns/thanks.yaml", description="of buyers"))
+    assert campaign.versions.count() == 1
+    draft = changed(filled, "campaigns/thanks.yaml", description="of buyers", reentry={"mode": "once"})
+    place = next(i for i, item in enumerate(draft["campaigns"]) if item.path == "campaigns/thanks.yaml")
+    active = draft["campaigns"][place]
+    waiting = {key: value for key, value in active.value.items() if key != "status"}
+    draft["campaigns"][place] = document("campaigns/thanks.yaml", **waiting)
+    apply(workspace, draft)
+    assert campaign.versions.count() == 1
+    assert "status" not in dump_configuration(workspace.id)["campaigns/thanks.yaml"]
+    assert plan_configuration(workspace, draft).changes == []
+    draft["campaigns"][place] = active
+    plan = apply(workspace, draft, user=user)
+    assert "+status: ACTIVE" in plan.changes[0].difference
+    campaign.refresh_from_db()
+    assert (campaign.versions.count(), campaign.active_version.number) == (2, 2)
+    assert campaign.active_version.actor == str(user)
+
+
+def test_a_file_without_status_stops_nothing(workspace, filled):
+    documents = documents_of(filled)
+    documents["campaigns"] = [
+        document(item.path, **{key: value for key, value in item.value.items() if key != "status"})
+        for item in documents["campaigns"]
+    ]
+    plan = apply(workspace, documents)
+    assert Campaign.objects.get(name="Thanks").status == Campaign.Status.ACTIVE
+    assert plan.changes == []
+
+
+def test_a_draft_that_waits_for_somebody_is_left_alone(workspace, filled):
+    buyers = Segment.objects.get(name="Buyers")
+    run_build(workspace.id, buyers.id)
+    update_segment(workspace.id, buyers, raw=attribute("score", "gte", 1), publish=False)
+    assert dump_configuration(workspace.id) == filled
+    apply(workspace, changed(filled, "segments/buyers.yaml", description="Who bought"))
+    buyers.refresh_from_db()
+    assert (buyers.has_draft, buyers.description) == (True, "Who bought")
+
+
+def test_what_has_passed_can_be_applied_elsewhere_as_a_draft(workspace):
+    past = "2020-01-01T00:00:00.000Z"
+    segments = {"segments": [document("segments/a.yaml", name="A", rules=attribute("score", "gte", 5))]}
+    value = {
+        "name": "News",
+        "type": "BROADCAST",
+        "startAt": past,
+        "triggers": [{"type": "SCHEDULE", "segment": "A", "at": past}],
+        "workflow": workflow(node("end", "exit")),
+    }
+    apply(workspace, {**segments, "campaigns": [document("campaigns/news.yaml", **value)]})
+    assert Campaign.objects.get().status == Campaign.Status.DRAFT
+    with pytest.raises(InvalidConfiguration, match=r"campaigns/news.yaml: triggers\[0\].at"):
+        apply(workspace, {"campaigns": [document("campaigns/news.yaml", **value, status="active")]})
+
+
+def test_two_of_one_name_cannot_be_told_apart(workspace):
+    for _ in range(2):
+        save_rule(ScoringRule(workspace=workspace), name="Same", event_name="go", points=1)
+    with pytest.raises(InvalidConfiguration, match="scoring-rules: Two are called “Same”"):
+        dump_configuration(workspace.id)
+
+
+def test_a_name_that_was_merely_seen_is_not_dumped_and_becomes_declared(workspace):
+    EventDefinition.objects.create(workspace=workspace, name="seen", is_declared=False)
+    assert not [path for path in dump_configuration(workspace.id) if path.startswith("event-definitions")]
+    apply(workspace, {"event-definitions": [document("event-definitions/seen.yaml", name="seen")]})
+    assert EventDefinition.objects.get().is_declared
+
+
+def test_a_plan_waits_for_nothing_that_it_planned(workspace, filled, wake_ups):
+    """What a trial would have woken is not woken, and a re-scoring not begun."""
+    plan_configuration(workspace, changed(filled, "scoring-rules/purchase.yaml", decayPoints=1, decayDays=1))
+    assert wake_ups == []
+    assert not ScoringRule.objects.get().is_rescoring
