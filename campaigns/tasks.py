@@ -5,7 +5,7 @@ from uuid import UUID
 
 from celery import shared_task
 
-from campaigns.journeys.broadcasts import due_broadcasts, process_broadcast_batch
+from campaigns.journeys.broadcasts import BROADCASTS
 from campaigns.journeys.processor import process_due_enrollments, workspaces_with_due_enrollments
 from campaigns.journeys.versions import retire_versions, workspaces_with_old_versions
 from campaigns.messaging.tasks import deliver, resolve_abandoned_messages, sweep_messages
@@ -26,17 +26,15 @@ __all__ = [
     "sweep_messages",
 ]
 
-MAX_SECONDS_PER_WORKSPACE = 5.0
-"""Time that a task spends on one workspace before it yields to others."""
-MAX_BATCHES_PER_TASK = 20
-"""Batches of contacts that a task processes of one broadcast before it yields to others."""
+MAX_SECONDS = 5.0
+"""Time that a task spends on one workspace, or on broadcasts, before it yields to others."""
 
 
 @shared_task
 def process_enrollments(workspace_id: str) -> str:
     """Process a workspace's due enrollments; enqueue itself again if more are left."""
     release_lease(UUID(workspace_id), enrollment_wake_ups.lease)
-    done = process_due_enrollments(UUID(workspace_id), at_most_seconds=MAX_SECONDS_PER_WORKSPACE)
+    done = process_due_enrollments(UUID(workspace_id), at_most_seconds=MAX_SECONDS)
     if done == "more" and acquire_message_lease(UUID(workspace_id), enrollment_wake_ups.lease):
         enrollment_wake_ups.publish(UUID(workspace_id))
     return done
@@ -53,27 +51,30 @@ def sweep_enrollments() -> str:
 def _process_workspace(workspace_id: UUID) -> None:
     # Its wake-up may be lost, and while its lease stands, no other is sent.
     release_lease(workspace_id, enrollment_wake_ups.lease)
-    process_due_enrollments(workspace_id, at_most_seconds=MAX_SECONDS_PER_WORKSPACE)
+    process_due_enrollments(workspace_id, at_most_seconds=MAX_SECONDS)
 
 
 @shared_task
 def start_due_campaigns(workspace_id: str | None = None) -> str:
-    """Process due broadcasts of all workspaces. `workspace_id`: whose wake-up this is."""
+    """Process due broadcasts of all workspaces; beat comes again for what is left.
+
+    `workspace_id`: whose wake-up this is.
+    """
     if workspace_id is not None:
         release_lease(UUID(workspace_id), campaign_wake_ups.lease)
-    return "done" if _start_due() else "nothing"
+    return BROADCASTS.run_all(at_most_seconds=MAX_SECONDS)
 
 
 @shared_task
 def sweep_campaigns() -> str:
-    """Resume broadcasts of killed processes, retire versions and update counters."""
+    """Retire versions and update counters."""
     done = 0
 
     def take(step: Callable[[], int]) -> None:
         nonlocal done
         done += step()
 
-    for_each([_start_due, _retire_versions, update_campaign_counters], take)
+    for_each([_retire_versions, update_campaign_counters], take)
     return "done" if done else "nothing"
 
 
@@ -87,21 +88,6 @@ def _retire_versions() -> int:
 
     for_each(workspaces_with_old_versions(), take)
     return gone
-
-
-def _start_due() -> int:
-    """Process due broadcasts. Returns the number of batches processed."""
-    done = 0
-
-    def take(broadcast: tuple[UUID, UUID]) -> None:
-        nonlocal done
-        for _ in range(MAX_BATCHES_PER_TASK):
-            if not process_broadcast_batch(*broadcast):
-                break
-            done += 1
-
-    for_each(due_broadcasts(), take)
-    return done
 
 
 @shared_task

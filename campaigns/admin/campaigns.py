@@ -234,7 +234,7 @@ class CampaignVersionAdmin(ReadOnlyAdminMixin, WorkspaceModelAdmin):
 @admin.register(Broadcast)
 class BroadcastAdmin(ReadOnlyAdminMixin, WorkspaceModelAdmin):
     resource = "campaigns"
-    list_display = ["due_at", "campaign_label", "addressees", "processed_count", "finished_at"]
+    list_display = ["due_at", "campaign_label", "addressees", "done", "finished_at"]
     list_filter = [WorkspaceFilter, CampaignFilter]
     list_select_related = ["campaign"]
     sortable_by = ()
@@ -245,14 +245,15 @@ class BroadcastAdmin(ReadOnlyAdminMixin, WorkspaceModelAdmin):
             "campaign_label",
             "addressees",
             "due_at",
-            "processed_count",
+            "done",
+            "error",
             "finished_at",
             "cancelled_at",
         ),
         *("what_was_done", "created_at"),
     ]
     readonly_fields = [
-        *("workspace", "campaign_label", "addressees", "processed_count", "finished_at", "cancelled_at"),
+        *("workspace", "campaign_label", "addressees", "done", "error", "finished_at", "cancelled_at"),
         *("what_was_done", "created_at"),
     ]
     actions = ["cancel"]
@@ -260,7 +261,7 @@ class BroadcastAdmin(ReadOnlyAdminMixin, WorkspaceModelAdmin):
     def has_change_permission(self, request: HttpRequest, obj: Broadcast | None = None) -> bool:
         """Let staff reschedule or cancel a broadcast that has not begun."""
         is_allowed = self.may(request, "change", obj)
-        return is_allowed and (obj is None or (obj.finished_at is None and obj.last_contact_id is None))
+        return is_allowed and (obj is None or (obj.finished_at is None and not obj.has_begun))
 
     def save_model(self, request: HttpRequest, obj: Broadcast, form: Any, change: bool) -> None:
         """Reschedule the broadcast; a refusal is shown as a message."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import QuerySet
 
 from campaigns.errors import (
     BroadcastAlreadyStarted,
@@ -24,6 +26,7 @@ from campaigns.journeys.plans import to_active_campaign
 from campaigns.models import Broadcast, Campaign
 from campaigns.wake_ups import campaign_wake_ups
 from config import clock, ids
+from config.db.backfill import Backfill, Batch
 from config.http.rendering import iso_millis
 from config.runtime.beat_notifications import notify_beat
 from contacts.identity.lookup import find
@@ -52,6 +55,7 @@ def schedule_broadcast(
         segment_id=segment_id,
         contact_ids=contact_ids,
         due_at=at,
+        cursor=Broadcast.START,
         scheduled_at=scheduled_at,
         changes=[_change_entry("planned", actor, at)],
     )
@@ -74,7 +78,7 @@ def reschedule_broadcast(
     Raises BroadcastNotFound, BroadcastFinished, BroadcastAlreadyStarted, StartInPast.
     """
     broadcast = _lock_unfinished(workspace_id, broadcast_id)
-    if broadcast.last_contact_id is not None:
+    if broadcast.has_begun:
         raise BroadcastAlreadyStarted
     if is_past(at):
         raise StartInPast
@@ -115,63 +119,53 @@ def _change_entry(kind: str, actor: str, due_at: datetime | None = None) -> dict
     return {"kind": kind, "at": iso_millis(clock.now()), "by": actor or None, "dueAt": due}
 
 
-def due_broadcasts() -> list[tuple[UUID, UUID]]:
-    """Return the (workspace id, broadcast id) of due broadcasts of active campaigns."""
-    due = Broadcast.objects.filter(
+def due_broadcasts() -> QuerySet[Broadcast]:
+    """Return the due broadcasts of active campaigns."""
+    return Broadcast.objects.filter(
         finished_at=None,
         due_at__lte=clock.now(),
         campaign__status=Campaign.Status.ACTIVE,
         campaign__parked_at=None,
-    )
-    return list(due.order_by("due_at").values_list("workspace_id", "id"))
+        campaign__active_version__isnull=False,
+    ).select_related("campaign__active_version")
 
 
-def process_broadcast_batch(workspace_id: UUID, broadcast_id: UUID) -> bool:
-    """Enroll the next contacts of a broadcast.
-
-    Returns whether there may be more; False if another worker has it.
-    """
+@contextmanager
+def _hold_rules(broadcast: Broadcast) -> Iterator[None]:
+    """Lock the rules before the broadcast, in the same order as `archive_campaign`."""
     with transaction.atomic(durable=True):
-        lock_rules(workspace_id)
-        broadcast = _claim_due(workspace_id, broadcast_id)
-        if broadcast is None:
-            return False
-        campaign, now = broadcast.campaign, clock.now()
-        if campaign.status != Campaign.Status.ACTIVE or campaign.parked_at or campaign.active_version is None:
-            return False
-        try:
-            active_campaign = to_active_campaign(campaign, campaign.active_version)
-        except InvalidDefinition as error:
-            park_campaign(workspace_id, campaign.id, error, now)
-            return False
-        contact_ids, last = _next_contact_batch(broadcast)
-        if last is not None:
-            source = f"broadcast:{broadcast.id}"
-            candidates = [
-                Candidate(contact_id=contact_id, source=source, occurred_at=now, value=source)
-                for contact_id in contact_ids
-            ]
-            enroll(workspace_id, [active_campaign], candidates, now)
-            broadcast.processed_count += len(contact_ids)
-            broadcast.last_contact_id = last
-            broadcast.save(update_fields=["processed_count", "last_contact_id"])
-            return True
-    _finish(workspace_id, broadcast_id)
-    return False
+        (bump_rules_version if _is_through(broadcast) else lock_rules)(broadcast.workspace_id)
+        yield
 
 
-def _claim_due(workspace_id: UUID, broadcast_id: UUID) -> Broadcast | None:
-    """Lock a broadcast if it is still due and unfinished; None also if another worker has it."""
-    broadcasts = Broadcast.objects.in_workspace(workspace_id).filter(
-        id=broadcast_id, finished_at=None, due_at__lte=clock.now()
-    )
-    rows = broadcasts.select_related("campaign__active_version")
-    return rows.select_for_update(of=("self",), skip_locked=True).first()
+def _is_through(broadcast: Broadcast) -> bool:
+    return bool(broadcast.cursor == _END)
+
+
+def _process_batch(broadcast: Broadcast) -> Batch:
+    """Enroll the next contacts of a broadcast; after the last of them, finish it."""
+    if _is_through(broadcast):
+        _complete_campaign(broadcast)
+        return Batch(None)
+    workspace_id, campaign, now = broadcast.workspace_id, broadcast.campaign, clock.now()
+    try:
+        active_campaign = to_active_campaign(campaign, campaign.active_version)  # type: ignore[arg-type]  # due
+    except InvalidDefinition as error:
+        park_campaign(workspace_id, campaign.id, error, now)
+        return Batch(broadcast.cursor)
+    contact_ids, last = _next_contact_batch(broadcast)
+    source = f"broadcast:{broadcast.id}"
+    candidates = [
+        Candidate(contact_id=contact_id, source=source, occurred_at=now, value=source)
+        for contact_id in contact_ids
+    ]
+    enroll(workspace_id, [active_campaign], candidates, now)
+    return Batch(str(last) if last else _END, done=len(contact_ids))
 
 
 def _next_contact_batch(broadcast: Broadcast) -> tuple[list[UUID], UUID | None]:
     """Return the contacts of the next batch and the id to continue after; None: there are no more."""
-    after = broadcast.last_contact_id or UUID(int=0)
+    after = UUID(broadcast.cursor)
     if broadcast.contact_ids is not None:
         wanted = [contact_id for contact_id in broadcast.contact_ids if contact_id > after][:BATCH_SIZE]
         return _canonical_contacts(broadcast, wanted), wanted[-1] if wanted else None
@@ -199,20 +193,19 @@ def _canonical_contacts(broadcast: Broadcast, wanted: Sequence[UUID]) -> list[UU
     return sorted(survivor for survivor, first in earliest.items() if first in here)
 
 
-def _finish(workspace_id: UUID, broadcast_id: UUID) -> None:
-    """Finish a broadcast, and complete a campaign of type BROADCAST with its last one.
+def _complete_campaign(broadcast: Broadcast) -> None:
+    """Complete a campaign of type BROADCAST with its last broadcast."""
+    workspace_id, campaign_id = broadcast.workspace_id, broadcast.campaign_id
+    unfinished = Broadcast.objects.in_workspace(workspace_id).filter(campaign=campaign_id, finished_at=None)
+    if not unfinished.exclude(id=broadcast.id).exists():
+        Campaign.objects.in_workspace(workspace_id).active().filter(
+            id=campaign_id, type=Campaign.Type.BROADCAST
+        ).update(status=Campaign.Status.COMPLETED, updated_at=clock.now())
 
-    Locks the rules before the broadcast, in the same order as `archive_campaign`.
-    """
-    with transaction.atomic(durable=True):
-        bump_rules_version(workspace_id)
-        broadcast = _claim_due(workspace_id, broadcast_id)
-        if broadcast is None:
-            return
-        broadcast.finished_at = clock.now()
-        broadcast.save(update_fields=["finished_at"])
-        of_campaign = Broadcast.objects.in_workspace(workspace_id).filter(campaign=broadcast.campaign_id)
-        if not of_campaign.filter(finished_at=None).exists():
-            Campaign.objects.in_workspace(workspace_id).active().filter(
-                id=broadcast.campaign_id, type=Campaign.Type.BROADCAST
-            ).update(status=Campaign.Status.COMPLETED, updated_at=clock.now())
+
+_END: Final = "end"
+"""The cursor after the last contact."""
+BROADCASTS: Final = Backfill(
+    due_broadcasts, _process_batch, hold=_hold_rules, held_for=_is_through, skip_locked=True
+)
+"""Broadcasts whose contacts are being enrolled."""

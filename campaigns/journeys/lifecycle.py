@@ -342,7 +342,8 @@ def _schedule_broadcasts(campaign: Campaign, definition: Definition, now: dateti
                 actor=actor,
             )
             planned.add(new.id)
-    broadcasts.filter(finished_at=None, last_contact_id=None, due_at__gt=now).exclude(id__in=planned).delete()
+    unbegun = broadcasts.filter(finished_at=None, cursor=Broadcast.START, due_at__gt=now)
+    unbegun.exclude(id__in=planned).delete()
 
 
 def _change_status(

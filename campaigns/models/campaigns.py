@@ -9,7 +9,9 @@ from django.db import models
 from django.db.models import Q
 
 from config import clock
+from config.db.backfill import BackfillRow
 from config.db.fields import JSONField
+from config.ids import NO_ID
 from workspaces.tenancy import TenantModel, TenantQuerySet
 
 
@@ -107,11 +109,15 @@ class CampaignVersion(TenantModel):
         return f"{self.campaign_id} version {self.number or 'on trial'}"
 
 
-class Broadcast(TenantModel):
+class Broadcast(TenantModel, BackfillRow):
     """Enrolls the contacts of a segment, or of a list, in a campaign at `due_at`.
 
-    Contacts are processed in batches by id, up to `last_contact_id`. A cancelled broadcast is finished, too.
+    Contacts are processed in batches by id: `cursor` is the last one, and `done` counts them, entered or not. A
+    cancelled broadcast is finished, too.
     """
+
+    START = str(NO_ID)
+    """The cursor of a broadcast that has not begun."""
 
     campaign = models.ForeignKey(Campaign, on_delete=models.CASCADE, related_name="broadcasts")
     segment_id = models.UUIDField(null=True)
@@ -119,9 +125,6 @@ class Broadcast(TenantModel):
     due_at = models.DateTimeField()
     # The time in the schedule trigger that planned it, kept when it is rescheduled; null: planned by hand.
     scheduled_at = models.DateTimeField(null=True)
-    last_contact_id = models.UUIDField(null=True)
-    processed_count = models.PositiveBigIntegerField(default=0)
-    finished_at = models.DateTimeField(null=True)
     cancelled_at = models.DateTimeField(null=True)
     # [{"kind": "planned" | "moved" | "cancelled", "at": time of the change, "by": actor, "dueAt": …}]
     changes = JSONField(default=list)
@@ -135,3 +138,8 @@ class Broadcast(TenantModel):
 
     def __str__(self) -> str:
         return f"{self.campaign_id} at {self.due_at:%Y-%m-%d %H:%M:%S}"
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether contacts were processed: its time is fixed."""
+        return bool(self.cursor != self.START)

@@ -59,7 +59,7 @@ class BroadcastSerializer(serializers.Serializer[Any]):
     )
     at = MillisecondsField(source="due_at")
     taken = serializers.IntegerField(
-        source="processed_count", help_text="contacts that were processed so far, entered or not"
+        source="done", help_text="contacts that were processed so far, entered or not"
     )
     finishedAt = MillisecondsField(source="finished_at", allow_null=True)
     cancelledAt = MillisecondsField(source="cancelled_at", allow_null=True)

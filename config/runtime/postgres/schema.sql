@@ -1,4 +1,4 @@
--- Of the migrations: 875ed522e61ca0935e14eb1cbe7628a6e4cafeed1815159612f80b9ce39a1ed4
+-- Of the migrations: 525fdefdbb4bfc26313396516b7f39deb0408dcf344ba9df058408c93f68383b
 CREATE FUNCTION public.contacts_parts(workspace uuid, value text) RETURNS text[]
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
     AS $$
@@ -70,15 +70,21 @@ CREATE TABLE public.campaigns_broadcast (
     contact_ids uuid[],
     due_at timestamp with time zone NOT NULL,
     scheduled_at timestamp with time zone,
-    last_contact_id uuid,
-    processed_count bigint NOT NULL,
+    done bigint DEFAULT 0 CONSTRAINT campaigns_broadcast_processed_count_not_null NOT NULL,
     finished_at timestamp with time zone,
     cancelled_at timestamp with time zone,
     changes jsonb NOT NULL,
     created_at timestamp with time zone NOT NULL,
     workspace_id uuid NOT NULL,
     campaign_id uuid NOT NULL,
-    CONSTRAINT campaigns_broadcast_processed_count_check CHECK ((processed_count >= 0))
+    cursor jsonb,
+    total bigint,
+    failed bigint DEFAULT 0 NOT NULL,
+    error text DEFAULT ''::text NOT NULL,
+    progressed_at timestamp with time zone,
+    CONSTRAINT campaigns_broadcast_failed_check CHECK ((failed >= 0)),
+    CONSTRAINT campaigns_broadcast_processed_count_check CHECK ((done >= 0)),
+    CONSTRAINT campaigns_broadcast_total_check CHECK ((total >= 0))
 );
 CREATE TABLE public.campaigns_campaign (
     id uuid NOT NULL,
@@ -1555,6 +1561,7 @@ INSERT INTO public.django_migrations (app, name, applied) VALUES
     ('campaigns', '0003_active_version', now()),
     ('campaigns', '0004_rehearsals', now()),
     ('campaigns', '0005_date_backfills', now()),
+    ('campaigns', '0006_broadcast_backfills', now()),
     ('contacts', '0000_functions', now()),
     ('contacts', '0001_initial', now()),
     ('contacts', '0002_imports', now()),

@@ -13,7 +13,7 @@ from campaigns.errors import (
     StartInPast,
 )
 from campaigns.journeys import broadcasts
-from campaigns.journeys.broadcasts import cancel_broadcast, process_broadcast_batch, reschedule_broadcast
+from campaigns.journeys.broadcasts import BROADCASTS, cancel_broadcast, reschedule_broadcast
 from campaigns.journeys.lifecycle import (
     activate_campaign,
     broadcast_campaign,
@@ -85,7 +85,7 @@ def test_one_that_has_begun_can_be_stopped_but_not_moved(workspace, campaign, ti
     monkeypatch.setattr(broadcasts, "BATCH_SIZE", 2)
     people = [a_contact(workspace, f"p{number}@example.test") for number in range(5)]
     broadcast = broadcast_campaign(workspace.id, campaign, contact_ids=[contact.id for contact in people])
-    process_broadcast_batch(workspace.id, broadcast.id)
+    BROADCASTS.run(broadcast, at_most_seconds=0)
     with pytest.raises(BroadcastAlreadyStarted):
         reschedule_broadcast(workspace.id, broadcast.id, clock.now() + timedelta(hours=1))
     cancel_broadcast(workspace.id, broadcast.id)
@@ -192,6 +192,30 @@ def test_the_api_moves_cancels_and_shows(workspace, campaign, jane, api):
     assert api.patch(f"campaigns/{campaign.id}", {"startAt": "2020-01-01T00:00:00Z"}).status_code == 400
 
 
+@pytest.mark.django_db(transaction=True)
+def test_one_that_fails_keeps_its_error_and_holds_up_no_other(workspace, campaign, jane, monkeypatch):
+    failing, fine = (broadcast_campaign(workspace.id, campaign, contact_ids=[jane.id]) for _ in range(2))
+    real, batches = broadcasts.enroll, []
+
+    def enroll(workspace_id, active_campaigns, candidates, now):
+        batches.append(candidates)
+        if any(candidate.source == f"broadcast:{failing.id}" for candidate in candidates):
+            raise ValueError("no luck")
+        return real(workspace_id, active_campaigns, candidates, now)
+
+    monkeypatch.setattr(broadcasts, "enroll", enroll)
+    with pytest.raises(ValueError, match="no luck"):
+        start_due_campaigns()
+    failing.refresh_from_db()
+    fine.refresh_from_db()
+    assert (failing.done, failing.has_begun, failing.error) == (0, False, "ValueError: no luck")
+    assert (fine.done, fine.finished_at is None) == (1, False)
+    monkeypatch.setattr(broadcasts, "enroll", real)
+    start_due_campaigns()
+    failing.refresh_from_db()
+    assert (failing.done, failing.finished_at is None, failing.error) == (1, False, "")
+
+
 # Races
 
 
@@ -223,11 +247,11 @@ def test_who_comes_while_it_begins_comes_too_late(world, monkeypatch, act):
         else:
             became.append("cancelled")
 
-    at_once(lambda: process_broadcast_batch(campaign.workspace_id, broadcast.id), change)
+    at_once(lambda: BROADCASTS.run(broadcast, at_most_seconds=0), change)
 
     assert len(enrollments_of(campaign)) == 4
     broadcast.refresh_from_db()
-    assert (became, broadcast.processed_count) == ([{"cancel": "cancelled", "move": "begun"}[act]], 4)
+    assert (became, broadcast.done) == ([{"cancel": "cancelled", "move": "begun"}[act]], 4)
 
 
 @pytest.mark.parametrize("act", ["cancel", "move"])
@@ -244,13 +268,13 @@ def test_who_comes_before_it_begins_is_heard(world, monkeypatch, act):
 
     def begin():
         assert arrived.wait(30)
-        taken.append(process_broadcast_batch(campaign.workspace_id, broadcast.id))
+        taken.append(BROADCASTS.run(broadcast, at_most_seconds=0))
         may_go.set()
 
     at_once(change, begin)
-    taken.append(process_broadcast_batch(campaign.workspace_id, broadcast.id))
+    taken.append(BROADCASTS.run(broadcast, at_most_seconds=0))
 
-    assert taken == [False, False]
+    assert taken == [True, True]
     assert enrollments_of(campaign) == []
 
 
@@ -258,13 +282,13 @@ def test_cancelled_and_begun_at_once_is_one_or_the_other(world):
     campaign, broadcast = world
 
     at_once(
-        lambda: process_broadcast_batch(campaign.workspace_id, broadcast.id),
+        lambda: BROADCASTS.run(broadcast, at_most_seconds=0),
         lambda: cancel_broadcast(campaign.workspace_id, broadcast.id),
-        lambda: process_broadcast_batch(campaign.workspace_id, broadcast.id),
+        lambda: BROADCASTS.run(broadcast, at_most_seconds=0),
     )
     start_due_campaigns()
 
     broadcast.refresh_from_db()
     assert broadcast.cancelled_at is not None
-    assert len(enrollments_of(campaign)) == broadcast.processed_count
-    assert broadcast.processed_count in (0, 4)
+    assert len(enrollments_of(campaign)) == broadcast.done
+    assert broadcast.done in (0, 4)

@@ -8,7 +8,7 @@ import pytest
 
 from campaigns.errors import WrongStatus
 from campaigns.journeys import broadcasts, date_triggers, plans
-from campaigns.journeys.broadcasts import process_broadcast_batch
+from campaigns.journeys.broadcasts import BROADCASTS
 from campaigns.journeys.definition.triggers import DateTrigger
 from campaigns.journeys.lifecycle import (
     activate_campaign,
@@ -229,7 +229,7 @@ def test_a_broadcast_reaches_all_of_a_segment_once(workspace, buyers, time, monk
         contact.id for contact in buyers
     )
     (broadcast,) = Broadcast.objects.all()
-    assert (broadcast.processed_count, broadcast.finished_at) == (7, time.moment)
+    assert (broadcast.done, broadcast.finished_at) == (7, time.moment)
 
 
 def test_a_broadcast_to_a_list_leaves_out_who_is_gone(workspace, buyers):
@@ -262,7 +262,7 @@ def test_a_broadcast_reaches_who_is_merged_while_it_goes_through_its_list_once(
     raw = definition(trigger={"type": "MANUAL"}, reentry={"mode": "afterwards"})
     campaign = a_campaign(workspace, raw)
     broadcast = broadcast_campaign(workspace.id, campaign, contact_ids=[contact.id for contact in buyers])
-    process_broadcast_batch(workspace.id, broadcast.id)
+    BROADCASTS.run(broadcast, at_most_seconds=0)
     work(workspace)
     people = sorted(buyers, key=lambda contact: contact.id)
     merge_contacts(workspace.id, people[6], people[0])
@@ -290,7 +290,7 @@ def test_a_broadcast_of_a_campaign_that_failed_waits_too(workspace, buyers):
     broadcast = broadcast_campaign(workspace.id, campaign, contact_ids=[buyers[0].id])
     Campaign.objects.filter(id=campaign.id).update(parked_at=NOW)
     start_due_campaigns()
-    assert not process_broadcast_batch(workspace.id, broadcast.id)
+    assert BROADCASTS.run(broadcast, at_most_seconds=0)
     assert admissions(campaign) == []
     Campaign.objects.filter(id=campaign.id).update(parked_at=None)
     start_due_campaigns()

@@ -107,9 +107,7 @@ def fall_due(name, workspace, contact, at):
         an_enrollment(an_active_campaign(workspace), contact, wake_at=at)
     elif name == "broadcasts":
         campaign = an_active_campaign(workspace)
-        Broadcast.objects.create(
-            workspace=workspace, campaign=campaign, contact_ids=[contact.id], due_at=at, processed_count=0
-        )
+        Broadcast.objects.create(workspace=workspace, campaign=campaign, contact_ids=[contact.id], due_at=at)
     elif name == "messages":
         a_message(contact, an_active_campaign(workspace), status=Message.Status.QUEUED, send_at=at)
 
@@ -231,7 +229,6 @@ def test_the_look_ups_agree_with_the_tasks(workspace, jane, is_due):
             campaign=campaign,
             contact_ids=[],
             due_at=at if status == "ACTIVE" else now - timedelta(days=1),
-            processed_count=0,
         )
         a_message(jane, campaign, status="SENT", send_at=now - timedelta(days=1))
         for place, channel in enumerate(("email", "telegram", "webhook")):

@@ -12,7 +12,7 @@ from django.db import connection, transaction
 from django.db.models import F
 
 from campaigns import tasks as campaign_tasks
-from campaigns.tasks import start_due_campaigns, sweep_enrollments
+from campaigns.tasks import sweep_enrollments
 from config.runtime import background
 from config.runtime.postgres.locks import ServerUnavailableError
 from contacts.models import ContactScore
@@ -283,9 +283,7 @@ class TestRunner:
         asks()
         assert list(messages) == [workspace.id]
 
-    @pytest.mark.parametrize(
-        "task", [tasks.sweep_batches, tasks.wake_due, sweep_enrollments, start_due_campaigns]
-    )
+    @pytest.mark.parametrize("task", [tasks.sweep_batches, tasks.wake_due, sweep_enrollments])
     def test_a_workspace_that_fails_holds_up_no_other_one(self, monkeypatch, task):
         swept = []
 
@@ -300,8 +298,6 @@ class TestRunner:
             (campaign_tasks, "workspaces_with_due_enrollments"),
         ):
             monkeypatch.setattr(module, name, lambda: [HERE, THERE])
-        monkeypatch.setattr(campaign_tasks, "due_broadcasts", lambda: [(HERE, HERE), (THERE, THERE)])
-        monkeypatch.setattr(campaign_tasks, "process_broadcast_batch", sweep)
         monkeypatch.setattr(tasks.runner, "sweep", sweep)
         monkeypatch.setattr(campaign_tasks, "process_due_enrollments", sweep)
         with pytest.raises(ConnectionError):
