@@ -87,11 +87,16 @@ def users_of(template: Template) -> list[str]:
 
 
 def add_suppression(
-    workspace_id: UUID, *, channel: str, address: str, note: str = ""
+    workspace_id: UUID,
+    *,
+    channel: str,
+    address: str,
+    note: str = "",
+    reason: str = Suppression.Reason.MANUAL,
 ) -> tuple[Suppression, bool]:
-    """Suppress an address by hand. Returns the row and whether it is new. Raises InvalidAddress."""
+    """Suppress an address. Returns the row, with its first reason, and whether it is new. Raises InvalidAddress."""
     checked = checked_address(channel, address)
-    is_new = suppress(workspace_id, channel, checked, note=note)
+    is_new = suppress(workspace_id, channel, checked, reason=reason, note=note)
     return Suppression.objects.in_workspace(workspace_id).get(channel=channel, address=checked), is_new
 
 

@@ -1,1 +1,1 @@
-"""Leadpush's wire format, both generations of its API: events and contacts."""
+"""Leadpush's wire format, both generations of its API: events, contacts, e-mails, suppressions."""

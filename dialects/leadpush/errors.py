@@ -111,6 +111,7 @@ LEADPUSH_ERRORS = ErrorTable(
         "not_found": "Not found.",
         "contact_not_found": "Not found.",
         "field_not_found": "Not found.",
+        "suppression_not_found": "Not found.",
         "workspace_not_found": "Not found.",
         "method_not_allowed": "The method is not supported for this route.",
         "body_too_large": "The POST data is too large.",

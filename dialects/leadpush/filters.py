@@ -1,5 +1,6 @@
 """Filters and sorting of Leadpush's lists, in parameters that hold JSON."""
 
+from collections.abc import Collection
 from typing import Any
 
 import django_filters
@@ -10,6 +11,7 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema_field
 from rest_framework.exceptions import ParseError, ValidationError
 
+from campaigns.models import Suppression
 from config.http.json import parse_json
 from contacts.models import Field
 
@@ -60,8 +62,12 @@ class _RepeatedTexts(forms.Widget):
         ]
 
 
-class _FieldTypesForm(forms.Field):
+class _TypesForm(forms.Field):
     widget = _RepeatedTexts
+
+    def __init__(self, *, types: Collection[str], **kwargs: Any) -> None:
+        self.types = types
+        super().__init__(**kwargs)
 
     def to_python(self, value: Any) -> frozenset[str] | None:
         """Return the types that all filters allow, None without any."""
@@ -72,32 +78,40 @@ class _FieldTypesForm(forms.Field):
             except ParseError as error:
                 raise forms.ValidationError(_not_json("filters")) from error
             filters.extend(parsed if may_be_list and isinstance(parsed, list) else [parsed])
-        return frozenset.intersection(*map(_types_of, filters)) if filters else None
+        return frozenset.intersection(*map(self._types_of, filters)) if filters else None
 
-
-def _types_of(wanted: Any) -> frozenset[str]:
-    if not isinstance(wanted, dict) or wanted.get("id") != "type":
-        raise forms.ValidationError("The selected filters.id is invalid.")
-    types = wanted.get("value")
-    types = types if isinstance(types, list) else [types]
-    if not types or not all(isinstance(each, str) and each in Field.Type.values for each in types):
-        raise forms.ValidationError("The selected filters.value is invalid.")
-    return frozenset(types)
+    def _types_of(self, wanted: Any) -> frozenset[str]:
+        if not isinstance(wanted, dict) or wanted.get("id") != "type":
+            raise forms.ValidationError("The selected filters.id is invalid.")
+        types = wanted.get("value")
+        types = types if isinstance(types, list) else [types]
+        if not types or not all(isinstance(each, str) and each in self.types for each in types):
+            raise forms.ValidationError("The selected filters.value is invalid.")
+        return frozenset(types)
 
 
 @extend_schema_field(OpenApiTypes.STR)
-class _FieldTypesFilter(django_filters.Filter):  # type: ignore[misc]  # it has no types
-    field_class = _FieldTypesForm
+class _TypesFilter(django_filters.Filter):  # type: ignore[misc]  # it has no types
+    field_class = _TypesForm
 
     def filter(self, queryset: Any, value: frozenset[str] | None) -> Any:
-        """Keep the fields of these types; no type at all keeps none."""
-        return queryset if value is None else queryset.filter(type__in=value)
+        """Keep the rows of these types; no type at all keeps none."""
+        return queryset if value is None else queryset.filter(**{f"{self.field_name}__in": value})
 
 
-class FieldFilterSet(django_filters.FilterSet):  # type: ignore[misc]  # it has no types
+class _ListFilterSet(django_filters.FilterSet):  # type: ignore[misc]  # it has no types
+    @property
+    def errors(self) -> ErrorDict:
+        """Return the first parameter that is wrong."""
+        return ErrorDict(list(self.form.errors.items())[:1])
+
+
+class FieldFilterSet(_ListFilterSet):
     """Contact fields by type and by a part of the name, in any case."""
 
-    filters = _FieldTypesFilter(label='`[{"id":"type","value":["text"]}]`; or repeat `filters[]`')
+    filters = _TypesFilter(
+        "type", types=Field.Type.values, label='`[{"id":"type","value":["text"]}]`; or repeat `filters[]`'
+    )
     search = django_filters.CharFilter(
         "name",
         "icontains",
@@ -109,7 +123,22 @@ class FieldFilterSet(django_filters.FilterSet):  # type: ignore[misc]  # it has 
         model = Field
         fields: list[str] = []
 
-    @property
-    def errors(self) -> ErrorDict:
-        """Return the first parameter that is wrong."""
-        return ErrorDict(list(self.form.errors.items())[:1])
+
+class SuppressionFilterSet(_ListFilterSet):
+    """Suppressions by type and by a part of the address, in any case."""
+
+    filters = _TypesFilter(
+        "reason",
+        types=Suppression.Reason.values,
+        label='`[{"id":"type","value":["bounce"]}]`; or repeat `filters[]`',
+    )
+    search = django_filters.CharFilter(
+        "address",
+        "icontains",
+        label="A part of the address, in any case",
+        error_messages={"null_characters_not_allowed": _NOT_TEXT},
+    )
+
+    class Meta:
+        model = Suppression
+        fields: list[str] = []

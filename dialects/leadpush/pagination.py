@@ -93,9 +93,9 @@ class LeadpushPagination(BasePagination):
         ]
 
 
-class ContactPagination(LeadpushPagination):
-    """Pages of contacts, whose total is an estimate above 10,000."""
+class EstimatedPagination(LeadpushPagination):
+    """Pages of what there may be very many of, whose total is an estimate above 10,000."""
 
     def count(self, queryset: Any) -> int:
-        """Return how many contacts there are."""
+        """Return how many rows there are."""
         return total_of(queryset)

@@ -2,6 +2,7 @@
 
 from django.urls import URLPattern, URLResolver, include, path, re_path
 
+from dialects.leadpush.emails import EmailViewSet, SuppressionViewSet
 from dialects.leadpush.viewsets import ContactViewSet, EventViewSet, FieldViewSet, UnknownLeadpushRouteView
 from workspaces.api.routers import VendorRouter
 
@@ -10,6 +11,8 @@ _router = VendorRouter()
 _router.register("", EventViewSet, "leadpush-event")
 _router.register("", ContactViewSet, "leadpush-contact")
 _router.register("", FieldViewSet, "leadpush-field")
+_router.register("", EmailViewSet, "leadpush-email")
+_router.register("", SuppressionViewSet, "leadpush-suppression")
 _unknown = UnknownLeadpushRouteView.as_view()
 _in_workspace = path("workspaces/<str:workspace>/", include(_router.urls))
 

@@ -3,9 +3,9 @@
 The older one names the workspace in the path, the newer one wraps objects in `data`.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cache, cached_property, partial
-from typing import Any, TypeVar
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
 from uuid import UUID
 
 from django.db import transaction
@@ -22,7 +22,6 @@ from rest_framework.decorators import action
 from rest_framework.exceptions import ParseError, ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.serializers import Serializer
 
 from config.db.plans import force_custom_plan
 from config.errors import DomainError
@@ -41,6 +40,7 @@ from contacts.models import Contact, Field
 from contacts.profiles.fields import create_field, find_field, update_field
 from contacts.queries import with_details
 from dialects.fallback import UnknownRouteView
+from dialects.leadpush.base import LeadpushViewSet, document, single, wrapped
 from dialects.leadpush.errors import LEADPUSH_ERRORS, invalid
 from dialects.leadpush.filters import FieldFilterSet, parse_newest_first, parse_search
 from dialects.leadpush.mapping import (
@@ -50,12 +50,11 @@ from dialects.leadpush.mapping import (
     cleared_identifiers,
     reference_to,
 )
-from dialects.leadpush.pagination import ContactPagination, LeadpushPagination, parse_page
+from dialects.leadpush.pagination import EstimatedPagination, parse_page
 from dialects.leadpush.serializers import (
     SEND_SCHEMA,
     LeadpushContactBodySerializer,
     LeadpushContactSerializer,
-    LeadpushErrorSerializer,
     LeadpushEventSerializer,
     LeadpushFieldListSerializer,
     LeadpushFieldSerializer,
@@ -67,18 +66,14 @@ from events.stream.group_commit import Submission
 from events.stream.idempotency import Answer
 from events.stream.queries import bounded_count, events_of, list_events
 from events.stream.types import IncomingEvent, Outcome, SchemaPolicy
-from workspaces.api.base import WorkspaceViewSet, object_body
+from workspaces.api.base import object_body
 from workspaces.api.openapi import component
-from workspaces.authentication.schemes import BearerAuthentication
 from workspaces.errors import AccessDenied
 
-_Action = TypeVar("_Action", bound=Callable[..., Any])
 _CONTACT = r"contacts/(?P<contact>.+)"
 # It does not end with a slash: a trailing one would else turn into a part of the value.
 _CONTACT_ITSELF = r"contacts/(?P<contact>.*[^/])"
 _FIELD = r"fields/(?P<field>[^/]+)"
-_REFUSALS = dict.fromkeys((400, 401, 403, 404, 422, 429), LeadpushErrorSerializer)
-_BODY_REFUSALS = dict.fromkeys((409, 413, 415), LeadpushErrorSerializer)
 _KEY = OpenApiParameter("Idempotency-Key", OpenApiTypes.STR, OpenApiParameter.HEADER)
 _SEARCH = OpenApiParameter("search", OpenApiTypes.STR, description="A part of the name, in any case")
 _SORTING = OpenApiParameter(
@@ -89,88 +84,18 @@ _SORTING = OpenApiParameter(
 )
 
 
-def _document(
-    summary: str, answers: Mapping[int, Any], *, body: Any = None, parameters: Sequence[Any] = ()
-) -> Callable[[_Action], _Action]:
-    """Return the decorator that says of an action what the OpenAPI document cannot derive."""
-    return extend_schema(
-        tags=["Leadpush"],
-        summary=summary,
-        parameters=parameters,
-        request=body,
-        responses={**answers, **_REFUSALS, **(_BODY_REFUSALS if body else {})},
-    )
-
-
-@cache
-def _wrapped(serializer: type[Serializer[Any]]) -> Serializer[Any]:
-    """Describe an object in `data`, as one component wherever it stands."""
-    name = serializer.__name__.removesuffix("Serializer")
-    return inline_serializer(f"{name}Data", {"data": serializer()})
-
-
-def _single(serializer: type[Serializer[Any]]) -> PolymorphicProxySerializer:
-    """Describe an object: bare where the path names the workspace, else wrapped in `data`."""
-    name = serializer.__name__.removesuffix("Serializer")
-    return PolymorphicProxySerializer(f"{name}Object", [_wrapped(serializer), serializer], None)
-
-
-_CONTACT_ANSWER, _FIELD_ANSWER = _single(LeadpushContactSerializer), _single(LeadpushFieldSerializer)
+_CONTACT_ANSWER, _FIELD_ANSWER = single(LeadpushContactSerializer), single(LeadpushFieldSerializer)
 _FIELDS_BODY = PolymorphicProxySerializer(
     "LeadpushFieldBody", [LeadpushFieldSerializer, LeadpushFieldListSerializer], None
 )
 _CREATED_FIELDS = PolymorphicProxySerializer(
     "LeadpushCreated",
     [
-        _wrapped(LeadpushFieldSerializer),
+        wrapped(LeadpushFieldSerializer),
         inline_serializer("LeadpushFields", {"data": LeadpushFieldSerializer(many=True)}),
     ],
     None,
 )
-
-
-class LeadpushViewSet(WorkspaceViewSet):
-    """Objects of a workspace in this format; the action's serializer reads and renders them."""
-
-    authentication_classes = (BearerAuthentication,)
-    error_table = LEADPUSH_ERRORS
-    workspace_kwarg = "workspace"
-    pagination_class: Any = LeadpushPagination
-
-    @property
-    def names_workspace(self) -> bool:
-        """Whether this is the generation with the workspace in the path."""
-        return self.workspace_kwarg in self.kwargs
-
-    @property
-    def identity_field(self) -> str:
-        """The name of the attribute that names a contact."""
-        return self.workspace.identity_field
-
-    @cached_property
-    def declared_fields(self) -> list[str]:
-        """The names of the workspace's contact fields."""
-        fields = Field.objects.in_workspace(self.workspace.id)
-        return list(fields.order_by("id").values_list("name", flat=True))
-
-    def validated(self, serializer_class: type[Serializer[Any]], *, partial: bool = False) -> dict[str, Any]:
-        """Return the body as the serializer reads it. Raises NotAnObject or a 422."""
-        serializer = serializer_class(
-            data=object_body(self.request), partial=partial, context=self.get_serializer_context()
-        )
-        if not serializer.is_valid():
-            raise invalid(serializer.errors)
-        validated: dict[str, Any] = serializer.validated_data
-        return validated
-
-    def answer(self, instance: Any, status: int = 200) -> Response:
-        """Answer a single object: bare in the older generation, wrapped in the newer."""
-        shown = self.get_serializer(instance).data
-        return Response(shown if self.names_workspace else {"data": shown}, status=status)
-
-    def answer_page(self, rows: Iterable[Any]) -> Response:
-        """Answer the rows of a page."""
-        return self.get_paginated_response(self.get_serializer(rows, many=True).data)
 
 
 class EventViewSet(IngestMixin, LeadpushViewSet):
@@ -181,7 +106,7 @@ class EventViewSet(IngestMixin, LeadpushViewSet):
     scopes = {"POST": "events:write", "GET": "events:read"}
     request_headers = ("X-Leadpush-API-Version", "X-Leadpush-SDK", "X-Leadpush-SDK-Version")
 
-    @_document("Send event", {204: None}, body=component("LeadpushSend", SEND_SCHEMA), parameters=[_KEY])
+    @document("Send event", {204: None}, body=component("LeadpushSend", SEND_SCHEMA), parameters=[_KEY])
     @action(detail=False, methods=["post"], url_path=f"{_CONTACT}/events")
     def send_event(self, request: Request, contact: str, **kwargs: Any) -> HttpResponse:
         """Record an event of a contact, by UUID or identity value, and answer nothing."""
@@ -199,7 +124,7 @@ class EventViewSet(IngestMixin, LeadpushViewSet):
         incoming = IncomingEvent(name=name, contact=reference, properties=attributes)
         return self.submission_of(request, [incoming], SchemaPolicy.OPEN, _accepted)
 
-    @_document("List events", {200: LeadpushEventSerializer(many=True)}, parameters=[_SEARCH, _SORTING])
+    @document("List events", {200: LeadpushEventSerializer(many=True)}, parameters=[_SEARCH, _SORTING])
     @send_event.mapping.get
     @force_custom_plan()
     def list_sent(self, request: Request, contact: str, **kwargs: Any) -> Response:
@@ -250,14 +175,14 @@ class ContactViewSet(LeadpushViewSet):
 
     queryset = Contact.objects.none()
     serializer_class = LeadpushContactSerializer
-    pagination_class = ContactPagination
+    pagination_class = EstimatedPagination
     scopes = {"GET": "contacts:read", "POST": "contacts:write", "DELETE": "contacts:write"}
 
     def get_queryset(self) -> QuerySet[Contact]:
         """Return the workspace's contacts, oldest first."""
         return Contact.objects.in_workspace(self.workspace.id).canonical().order_by("id")
 
-    @_document("List contacts", {200: LeadpushContactSerializer(many=True)})
+    @document("List contacts", {200: LeadpushContactSerializer(many=True)})
     @action(detail=False, url_path="contacts")
     def list_contacts(self, request: Request, **kwargs: Any) -> Response:
         """List the contacts."""
@@ -265,14 +190,14 @@ class ContactViewSet(LeadpushViewSet):
         ids = self.paginate_queryset(self.get_queryset().values_list("id", flat=True))
         return self.answer_page(with_details(self.get_queryset().filter(id__in=ids or ())))
 
-    @_document("Create contact", {201: _CONTACT_ANSWER}, body=LeadpushContactBodySerializer)
+    @document("Create contact", {201: _CONTACT_ANSWER}, body=LeadpushContactBodySerializer)
     @list_contacts.mapping.post
     def create(self, request: Request, **kwargs: Any) -> Response:
         """Create a contact, who must not exist."""
         changes = _changes_of(self.validated(LeadpushContactBodySerializer))
         return self.answer(create_contact(self.workspace, changes, require_identity=True), 201)
 
-    @_document(
+    @document(
         "Create or update contact",
         {200: _CONTACT_ANSWER, 201: _CONTACT_ANSWER},
         body=LeadpushContactBodySerializer,
@@ -298,13 +223,13 @@ class ContactViewSet(LeadpushViewSet):
         """Delete the contact whose identity value is `upsert`."""
         return self.destroy(request, "upsert")
 
-    @_document("Subscribe contact", {200: _CONTACT_ANSWER})
+    @document("Subscribe contact", {200: _CONTACT_ANSWER})
     @action(detail=False, methods=["post"], url_path=f"{_CONTACT}/subscribe")
     def subscribe(self, request: Request, contact: str, **kwargs: Any) -> Response:
         """Set the contact's consent to e-mail; a body has no meaning and is not read."""
         return self._set_subscribed(contact, subscribed=True)
 
-    @_document("Unsubscribe contact", {200: _CONTACT_ANSWER})
+    @document("Unsubscribe contact", {200: _CONTACT_ANSWER})
     @action(detail=False, methods=["post"], url_path=f"{_CONTACT}/unsubscribe")
     def unsubscribe(self, request: Request, contact: str, **kwargs: Any) -> Response:
         """Withdraw the contact's consent to e-mail; a body has no meaning and is not read."""
@@ -316,13 +241,13 @@ class ContactViewSet(LeadpushViewSet):
         return self.answer(set_consent(self.workspace.id, found, CONSENT_CHANNEL, status))
 
     # Last: its path matches what stands below a contact, too.
-    @_document("Get contact", {200: _CONTACT_ANSWER})
+    @document("Get contact", {200: _CONTACT_ANSWER})
     @action(detail=False, url_path=_CONTACT_ITSELF)
     def retrieve(self, request: Request, contact: str, **kwargs: Any) -> Response:
         """Return the contact."""
         return self.answer(find_contact(self.workspace, contact))
 
-    @_document("Update contact", {200: _CONTACT_ANSWER}, body=LeadpushContactBodySerializer(partial=True))
+    @document("Update contact", {200: _CONTACT_ANSWER}, body=LeadpushContactBodySerializer(partial=True))
     @retrieve.mapping.post
     def update(self, request: Request, contact: str, **kwargs: Any) -> Response:
         """Change what the body names of the contact."""
@@ -337,7 +262,7 @@ class ContactViewSet(LeadpushViewSet):
             updated = remove_identifier(self.workspace.id, updated, identifier.kind, identifier.value)
         return updated
 
-    @_document("Delete contact", {204: None})
+    @document("Delete contact", {204: None})
     @retrieve.mapping.delete
     def destroy(self, request: Request, contact: str, **kwargs: Any) -> Response:
         """Delete the contact."""
@@ -357,7 +282,7 @@ class FieldViewSet(LeadpushViewSet):
         """Return the workspace's fields, oldest first."""
         return Field.objects.in_workspace(self.workspace.id).order_by("id")
 
-    @_document("List fields", {200: LeadpushFieldSerializer(many=True)})
+    @document("List fields", {200: LeadpushFieldSerializer(many=True)})
     @action(detail=False, url_path="fields")
     def list_fields(self, request: Request, **kwargs: Any) -> Response:
         """List the fields: a page in the newer generation, all of them in the older."""
@@ -367,7 +292,7 @@ class FieldViewSet(LeadpushViewSet):
             return Response({"data": self.get_serializer(fields, many=True).data})
         return self.answer_page(self.paginate_queryset(fields) or ())
 
-    @_document("Create field", {201: _CREATED_FIELDS}, body=_FIELDS_BODY)
+    @document("Create field", {201: _CREATED_FIELDS}, body=_FIELDS_BODY)
     @list_fields.mapping.post
     def create(self, request: Request, **kwargs: Any) -> Response:
         """Create a field, or in the older generation all of a list or none."""
@@ -383,13 +308,13 @@ class FieldViewSet(LeadpushViewSet):
     def _create(self, body: Mapping[str, Any]) -> Field:
         return create_field(self.workspace.id, body["name"], body["type"], body.get("format"))
 
-    @_document("Get field", {200: _FIELD_ANSWER})
+    @document("Get field", {200: _FIELD_ANSWER})
     @action(detail=False, url_path=_FIELD)
     def retrieve(self, request: Request, field: str, **kwargs: Any) -> Response:
         """Return the field."""
         return self.answer(find_field(self.workspace.id, field))
 
-    @_document("Update field", {200: _FIELD_ANSWER}, body=LeadpushFieldSerializer(partial=True))
+    @document("Update field", {200: _FIELD_ANSWER}, body=LeadpushFieldSerializer(partial=True))
     @retrieve.mapping.post
     def update(self, request: Request, field: str, **kwargs: Any) -> Response:
         """Change what the body names of the field."""

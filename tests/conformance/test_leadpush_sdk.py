@@ -7,6 +7,7 @@ import leadpush
 import pytest
 from django.core.wsgi import get_wsgi_application
 
+from campaigns.models import Message
 from contacts.crud import create_contact
 from contacts.models import Contact
 from contacts.references import ContactChanges
@@ -89,6 +90,43 @@ def test_fields(client):
     assert [one.name for one in client.fields.list_all(per_page=1)] == ["home", "age"]
     contact = client.contacts.create(attributes={"email": "ada@example.com", "age": 7})
     assert (contact.attributes["age"], contact.attributes["home"]) == (7, None)
+
+
+def test_emails(client):
+    contact = client.contacts.create(attributes={"email": "ada@example.com"})
+    send = client.emails.send(
+        from_address="Acme <shop@acme.example>",
+        subject="Your code",
+        html="<p>{{ 482910 }}</p>",
+        to=["Ada@example.com", "new@example.com"],
+        reply_to="help@acme.example",
+        headers={"X-Correlation-ID": "abc-123"},
+    )
+    assert (send.accepted, send.message_count) == (True, 2)
+    assert [(each.recipient, each.type, each.status) for each in send.messages] == [
+        ("ada@example.com", "to", "pending"),
+        ("new@example.com", "to", "pending"),
+    ]
+    assert send.messages[0].from_address == "Acme <shop@acme.example>"
+    message = Message.objects.get(id=send.messages[0].uuid)
+    assert (str(message.contact_id), message.body) == (contact.uuid, "<p>{{ 482910 }}</p>")
+    with pytest.raises(leadpush.ValidationError) as refusal:
+        client.emails.send(
+            from_address="a@b.example", subject="x", text="x", to=["c@d.example"], bcc=["e@f.example"]
+        )
+    assert list(refusal.value.response["errors"]) == ["bcc"]
+
+
+def test_suppressions(client):
+    made = client.suppressions.create(email="Blocked@example.com", type="bounce")
+    assert (made.email, made.type) == ("blocked@example.com", "bounce")
+    assert client.suppressions.get(made.uuid).created_at == made.created_at
+    client.suppressions.create(email="other@example.com")
+    listed = client.suppressions.list(search="block", filters=[{"id": "type", "value": ["bounce"]}])
+    assert [each.uuid for each in listed.data] == [made.uuid]
+    assert [each.type for each in client.suppressions.list_all(per_page=1)] == ["bounce", "manual"]
+    with pytest.raises(leadpush.ValidationError):
+        client.emails.send(from_address="a@b.example", subject="x", text="x", to=["blocked@example.com"])
 
 
 def test_refusals_become_the_clients_exceptions(client):

@@ -45,6 +45,7 @@ def nobody_is_stored():
         ("/api/workspaces/WORKSPACE/contacts", {"email": OTHER, "externalId": "z-1"}),
         ("/leadpush/v1/contacts", {"attributes": {"email": EMAIL.upper()}}),
         ("/leadpush/v1/contacts/upsert", {"attributes": {"email": EMAIL}}),
+        ("/leadpush/v1/emails", {"from": OTHER, "to": [EMAIL], "subject": "x", "text": "x"}),
         ("/autosend/v1/contacts", {"email": EMAIL}),
         ("/autosend/v1/contacts/email", {"email": EMAIL}),
         ("/autosend/v1/contacts/email", {"email": OTHER, "userId": "z-1"}),

@@ -19,6 +19,10 @@ ROUTES = [
     ("POST", "fields"),
     ("GET", "fields/{contact}"),
     ("POST", "fields/{contact}"),
+    ("POST", "emails"),
+    ("GET", "suppressions"),
+    ("POST", "suppressions"),
+    ("GET", "suppressions/{contact}"),
 ]
 
 
@@ -67,7 +71,7 @@ def test_another_content_type_is_415(either, contact, content_type):
     assert (answer.status_code, list(answer.json())) == (415, ["message"])
 
 
-@pytest.mark.parametrize("path", ["", "nothing", "suppressions", "domains", "emails", "fields/", "contacts/"])
+@pytest.mark.parametrize("path", ["", "nothing", "domains", "emails/", "fields/", "contacts/"])
 def test_an_unknown_route_is_404(either, path):
     answer = either.get(path)
     assert (answer.status_code, answer.json()) == (404, {"message": "Not found."})
