@@ -20,14 +20,15 @@ def parse_time(value: Any, column: str, format: str = "", zone: tzinfo = UTC) ->
 
     `zone` is that of times that name none. Raises RowRefused with the cause.
     """
+    # As nearly all files have it.
+    is_usual = type(value) is str and not format and zone is UTC and value[4:5] == "-"
+    if is_usual and (moment := parse_timestamp(value)) is not None:
+        return moment
     if isinstance(value, datetime):
         return value if value.tzinfo else value.replace(tzinfo=zone)
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise RowRefused(f"{column} must be a time")
     text = value.strip() if isinstance(value, str) else repr(value)
-    # Most files have these.
-    if not format and text[4:5] == "-" and (moment := _iso(text, zone)) is not None:
-        return moment
     try:
         if format in _UNITS:
             return _EPOCH + timedelta(microseconds=_microseconds(text, _UNITS[format]))

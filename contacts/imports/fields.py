@@ -48,6 +48,8 @@ CONTACT_FIELDS: Final = Fields(
 def identifiers_from(fields: Mapping[str, Any]) -> list[tuple[str, Any]]:
     """Return the identifiers that a row names, those listed in `identifiers` last. Raises RowRefused."""
     found: list[tuple[str, Any]] = [(kind, fields[kind]) for kind in _IDENTIFIERS if kind in fields]
+    if "identifier" not in fields and "identifiers" not in fields:
+        return found
     found += fields.get("identifier", {}).items()
     for item in _listed(fields.get("identifiers", ())):
         if not isinstance(item, dict) or not isinstance(item.get("kind"), str) or "value" not in item:
