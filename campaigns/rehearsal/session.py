@@ -90,8 +90,8 @@ def hide_tables(workspace_id: UUID, campaign: Campaign, version: CampaignVersion
     read-only. Contacts are hidden, too: see `show_contacts`. Called within `run_in_session`.
     """
     connection.ensure_connection()
-    # A prepared statement would go on reading the tables that are hidden from now on.
-    connection.connection.prepare_threshold = None
+    # A statement that is prepared by now would go on reading the tables that are to be hidden.
+    threshold, connection.connection.prepare_threshold = connection.connection.prepare_threshold, None
     with connection.cursor() as cursor:
         cursor.execute("SELECT current_schema()")
         (schema,) = cursor.fetchone()
@@ -110,6 +110,7 @@ def hide_tables(workspace_id: UUID, campaign: Campaign, version: CampaignVersion
     version.save(force_insert=True)
     with connection.cursor() as cursor:
         cursor.execute("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY")
+    connection.connection.prepare_threshold = threshold
     # Wake-ups, notifications and figures that would follow a commit concern nobody.
     connection.on_commit = _ignore  # type: ignore[method-assign]
 

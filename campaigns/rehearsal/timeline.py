@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from typing import Any, Final
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from django.db import connection
@@ -41,6 +41,18 @@ _CLAIMED: Final = 200
 _TICK: Final = timedelta(microseconds=1)
 
 
+class _Due(NamedTuple):
+    """When the next enrollment, message and timer are due, and whether the campaign has recorded events."""
+
+    enrollment: datetime
+    message: datetime
+    timer: datetime
+    has_recorded: bool
+
+
+_NEVER: Final = datetime.max.replace(tzinfo=UTC)
+
+
 @dataclass(slots=True)
 class Timeline:
     """Runs the campaigns of `plan` over the events from `since` until `until`, within a session that hides tables."""
@@ -56,65 +68,75 @@ class Timeline:
     events_seen: int = 0
     # Events of the history, with when each became known.
     _waiting: deque[tuple[datetime, EffectEvent]] = field(default_factory=deque)
+    # Contacts for whom a trigger came: nobody else can have an enrollment.
+    _entered: set[UUID] = field(default_factory=set)
     _position: int = 0
     _is_read: bool = False
 
     def run(self) -> None:
         """Let the time pass."""
-        while (moment := self._next_moment()) is not None and moment < self.until:
-            events, now = self._take_events(moment)
+        due = self._look()
+        while (moment := self._next_moment(due)) is not None and moment < self.until:
+            events, now = self._take_events(moment, due)
             with clock.virtual(now):
                 show_now(now)
                 for history in self.histories:
                     history.advance(now)
-                self._process(events, now)
+                due = self._process([event for event in events if self._may_concern(event)], now, due)
             self.events_seen += len(events)
             self.report_progress((now - self.since) / (self.until - self.since))
 
-    def _process(self, events: Sequence[EffectEvent], now: datetime) -> None:
-        """Do what the workers do until nothing is left to do at this moment."""
-        due = self._take_due_timers(now)
-        while events or due or self._advance_enrollments() or self._send_messages():
-            if events or due:
-                apply_plan(EffectBatch(self.workspace_id, events, now, due), self.plan)
-            events, due = self._take_recorded(), self._take_due_timers(now)
+    def _process(self, events: Sequence[EffectEvent], now: datetime, due: _Due) -> _Due:
+        """Do what the workers do until nothing is left to do at this moment. Returns what is due next."""
+        while True:
+            timers = self._take_due_timers(now) if due.timer <= now else []
+            if events or timers:
+                self._entered.update(timer.contact_id for timer in timers)
+                apply_plan(EffectBatch(self.workspace_id, events, now, timers), self.plan)
+            elif due.enrollment <= now:
+                if not process_batch(self.workspace_id):
+                    raise RuntimeError("An enrollment is due, and is not processed.")
+            elif due.message <= now:
+                self._send_messages()
+            elif not due.has_recorded:
+                return due
+            due = self._look()
+            events = self._take_recorded() if due.has_recorded else ()
 
-    def _advance_enrollments(self) -> bool:
-        has_advanced = False
-        while process_batch(self.workspace_id):
-            has_advanced = True
-        return has_advanced
+    def _may_concern(self, event: EffectEvent) -> bool:
+        """Return whether an event can do anything: what only listeners hear concerns those who have entered."""
+        if event.name in self.plan.triggers or event.name in CONTACT_CHANGE_EVENTS:
+            self._entered.add(event.contact_id)
+        return event.contact_id in self._entered
 
-    def _send_messages(self) -> bool:
-        has_sent = False
-        channels = Message.objects.in_workspace(self.workspace_id).filter(
+    def _send_messages(self) -> None:
+        queued = Message.objects.in_workspace(self.workspace_id).filter(
             status=Message.Status.QUEUED, send_at__lte=clock.now()
         )
-        for channel in sorted(set(channels.order_by().values_list("channel", flat=True))):
+        for channel in sorted(set(queued.order_by().values_list("channel", flat=True))):
             while claimed := claim_ready(self.workspace_id, channel, at_most=_CLAIMED):
-                has_sent = True
                 record_attempts(
                     self.workspace_id, [Attempt(item, Sent("rehearsal"), clock.now()) for item in claimed]
                 )
-        return has_sent
 
-    def _next_moment(self) -> datetime | None:
+    def _look(self) -> _Due:
+        ((enrollment, message, timer, has_recorded),) = rows(_NEXT_DUE, [self.workspace_id] * 4)
+        return _Due(enrollment or _NEVER, message or _NEVER, timer or _NEVER, has_recorded)
+
+    def _next_moment(self, due: _Due) -> datetime | None:
         if not self._waiting and not self._is_read:
             self._fetch()
-        known_at = [self._waiting[0][0]] if self._waiting else []
-        return min((*known_at, *self._due_moments()), default=None)
+        known_at = self._waiting[0][0] if self._waiting else _NEVER
+        moment = min(known_at, due.enrollment, due.message, due.timer)
+        return None if moment == _NEVER else moment
 
-    def _due_moments(self) -> list[datetime]:
-        ((*due,),) = rows(_NEXT_DUE, [self.workspace_id] * 3)
-        return [moment for moment in due if moment is not None]
-
-    def _take_events(self, moment: datetime) -> tuple[list[EffectEvent], datetime]:
+    def _take_events(self, moment: datetime, due: _Due) -> tuple[list[EffectEvent], datetime]:
         """Take the events within the resolution of a moment, but none after something else is due.
 
         Returns them with the time that it is now: when the last one became known.
         """
-        due = (max(at, moment + _TICK) for at in self._due_moments())
-        end = min((moment + max(self.resolution, _TICK), self.until, *due))
+        others = (max(at, moment + _TICK) for at in (due.enrollment, due.message, due.timer))
+        end = min((moment + max(self.resolution, _TICK), self.until, *others))
         taken: list[EffectEvent] = []
         now = moment
         while self._waiting and self._waiting[0][0] < end:
@@ -173,7 +195,8 @@ _NEXT_DUE: Final = f"""
 SELECT
     (SELECT min(wake_at) FROM {Enrollment._meta.db_table} WHERE workspace_id = %s AND status = 'open'),
     (SELECT min(send_at) FROM {Message._meta.db_table} WHERE workspace_id = %s AND status = 'QUEUED'),
-    (SELECT min(due_at) FROM {Timer._meta.db_table} WHERE workspace_id = %s)
+    (SELECT min(due_at) FROM {Timer._meta.db_table} WHERE workspace_id = %s),
+    EXISTS (SELECT FROM {EventBatch._meta.db_table} WHERE workspace_id = %s)
 """
 
 
