@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final
@@ -43,10 +44,11 @@ from campaigns.messaging.settings import channels_of, delete_template, save_chan
 from campaigns.models import Campaign, ChannelSettings, Template
 from campaigns.models.messages import Channel
 from config.values.names import composed
+from contacts.errors import InvalidFieldFormat
 from contacts.models import Field
 from contacts.profiles.fields import create_field, delete_field, update_field
 from events.api.serializers import specs_from
-from events.models import EventDefinition
+from events.models import EventDefinition, EventProperty
 from events.stream.definitions import create_definition, delete_definition, replace_definition
 from scoring.models import ScoringRule
 from scoring.rules import delete_rule, save_rule
@@ -112,7 +114,7 @@ class Kind(ABC):
         name = document.get(self.key)
         if not isinstance(name, str) or not name.strip():
             raise InvalidDocument(self.key, "Must be a text.")
-        return name.strip()
+        return name
 
     def shown(self, row: Any) -> Any:
         """Return what the serializer renders of a row."""
@@ -153,19 +155,23 @@ class _Definitions(Kind):
     serializer = DefinitionFileSerializer
 
     def rows(self, workspace_id: UUID) -> Iterable[EventDefinition]:
-        definitions = EventDefinition.objects.in_workspace(workspace_id).active().declared()
-        return definitions.prefetch_related("properties").order_by("id")
+        properties: dict[UUID, list[EventProperty]] = defaultdict(list)
+        for item in EventProperty.objects.in_workspace(workspace_id).filter(is_declared=True):
+            properties[item.definition_id].append(item)
+        definitions = EventDefinition.objects.in_workspace(workspace_id).active().declared().order_by("id")
+        for definition in definitions:
+            definition.declared_properties = properties[definition.id]  # type: ignore[attr-defined]  # for `shown`
+        return definitions
 
     def name_in(self, document: Mapping[str, Any]) -> str:
         return composed(super().name_in(document))
 
     def shown(self, row: EventDefinition) -> Any:
-        declared = [item for item in row.properties.all() if item.is_declared]
         return {
             "name": row.name,
             "description": row.description,
             "late_after_hours": row.late_after_hours,
-            "properties": declared,
+            "properties": row.declared_properties,  # type: ignore[attr-defined]  # of `rows`
         }
 
     def save(self, target: Target, row: EventDefinition | None, values: dict[str, Any]) -> EventDefinition:
@@ -194,10 +200,13 @@ class _Fields(Kind):
         return composed(super().name_in(document))
 
     def save(self, target: Target, row: Field | None, values: dict[str, Any]) -> Field:
-        if row is None:
-            return create_field(target.workspace.id, values["name"], values["type"], values["format"])
-        _check_fixed(row, values, "type")
-        return update_field(target.workspace, row, format=values["format"])
+        try:
+            if row is None:
+                return create_field(target.workspace.id, values["name"], values["type"], values["format"])
+            _check_fixed(row, values, "type")
+            return update_field(target.workspace, row, format=values["format"])
+        except InvalidFieldFormat as error:
+            raise InvalidDocument("format", error.sentence) from error
 
     def delete(self, target: Target, row: Field) -> None:
         delete_field(target.workspace, row)
@@ -311,9 +320,13 @@ class _Segments(Kind):
         return saved
 
     def delete(self, target: Target, row: Segment) -> None:
-        campaigns = Campaign.objects.in_workspace(target.workspace.id).exclude(id__in=target.pruned)
-        running = campaigns.exclude(status=Campaign.Status.ARCHIVED).select_related("active_version")
-        if users := sorted(campaign.name for campaign in running if row.id in _segments_of(campaign)):
+        campaigns = Campaign.objects.in_workspace(target.workspace.id).select_related("active_version")
+        staying = (
+            campaign
+            for campaign in campaigns.exclude(status=Campaign.Status.ARCHIVED)
+            if campaign.id not in target.pruned
+        )
+        if users := sorted(campaign.name for campaign in staying if row.id in _segments_of(campaign)):
             raise SegmentInUse(users)
         delete_segment(target.workspace.id, row)
 

@@ -36,6 +36,7 @@ _FLAGS: Final = {"created": ADDITION, "changed": CHANGE, "deleted": DELETION}
 _REFERRED: Final = {"segments": SEGMENT, "templates": TEMPLATE}
 """The kinds that others name, by folder."""
 _FINGERPRINT: Final = 16
+_AUDITED_AT_ONCE: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +232,9 @@ def _save_all(
         if entry is not None and entry.text == dump_document(document):
             continue
         with _faults_of(kind, path):
-            row = entry.row if entry is not None else None
+            if entry is None and name != name.strip():
+                raise InvalidDocument(kind.key, "It begins or ends with a space.")
+            row = copy(entry.row) if entry is not None else None
             kind.save(target, row, kind.values_in(target, row, document))
 
 
@@ -332,7 +335,9 @@ def _record(workspace_id: UUID, user: User, source: str, plan: Plan) -> None:
     entries: list[LogEntry] = []
     for change in plan.changes:
         entries += LogEntry.objects.log_actions(user.pk, [change.row], _FLAGS[change.action], message)
-    AuditEntry.objects.bulk_create(AuditEntry(workspace_id=workspace_id, entry=entry) for entry in entries)
+    AuditEntry.objects.bulk_create(
+        (AuditEntry(workspace_id=workspace_id, entry=entry) for entry in entries), batch_size=_AUDITED_AT_ONCE
+    )
 
 
 @contextmanager

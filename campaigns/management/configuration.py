@@ -46,10 +46,8 @@ def read_documents(options: Mapping[str, Any]) -> dict[str, list[Document]]:
     return read_folder(options["folder"], FOLDERS)
 
 
-def print_changes(out: OutputWrapper, plan: Plan) -> None:
-    """Print a line for every object that changes, or stays though the folder does not have it, and the counts."""
-    for change in plan.changes:
-        out.write(f"{change.action}: {change.path}")
+def print_counts(out: OutputWrapper, plan: Plan) -> None:
+    """Print a line for every object that stays though the folder does not have it, and the counts."""
     for leftover in plan.leftovers:
         out.write(f"unmanaged: {leftover.path}{f' ({leftover.reason})' if leftover.reason else ''}")
     counts = [f"{plan.count(action):,} {action}" for action in ("created", "changed", "deleted")]

@@ -10,7 +10,7 @@ from campaigns.management.configuration import (
     add_folder,
     add_prune,
     chosen_workspace,
-    print_changes,
+    print_counts,
     read_documents,
 )
 from config.errors import DomainError
@@ -45,7 +45,9 @@ class Command(BaseCommand):
             )
         except (DomainError, OSError) as error:
             raise CommandError(str(error)) from error
-        print_changes(self.stdout, plan)
+        for change in plan.changes:
+            self.stdout.write(f"{change.action}: {change.path}")
+        print_counts(self.stdout, plan)
 
 
 def _user(name: str) -> User:

@@ -6,12 +6,13 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
+from campaigns.configuration.impact import describe_impact
 from campaigns.configuration.plans import plan_configuration
 from campaigns.management.configuration import (
     add_folder,
     add_prune,
     chosen_workspace,
-    print_changes,
+    print_counts,
     read_documents,
 )
 from config.errors import DomainError
@@ -29,18 +30,25 @@ class Command(BaseCommand):
         """Declare the options."""
         add_folder(parser)
         add_prune(parser)
+        parser.add_argument(
+            "--no-impact",
+            action="store_true",
+            help="Do not look whom a change concerns, which takes seconds.",
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Print the plan. Raises CommandError, and SystemExit where there are differences."""
+        workspace = chosen_workspace(options)
         try:
-            plan = plan_configuration(
-                chosen_workspace(options), read_documents(options), prune=options["prune"]
-            )
+            plan = plan_configuration(workspace, read_documents(options), prune=options["prune"])
         except (DomainError, OSError) as error:
             raise CommandError(str(error)) from error
         for change in plan.changes:
             self.stdout.write(change.difference, ending="")
-        print_changes(self.stdout, plan)
+            self.stdout.write(f"{change.action}: {change.path}")
+            for sentence in [] if options["no_impact"] else describe_impact(workspace.id, change):
+                self.stdout.write(f"  {sentence}")
+        print_counts(self.stdout, plan)
         self.stdout.write(f"fingerprint: {plan.fingerprint}")
         if plan.changes:
             sys.exit(DIFFERENT)

@@ -114,7 +114,7 @@ def test_another_spelling_is_no_difference(workspace, filled):
             {"type": "date"},
             "contact-fields/code.yaml: type: It cannot be changed",
         ),
-        ("contact-fields/code.yaml", {"format": {"text": "x"}}, "contact-fields/code.yaml: "),
+        ("contact-fields/code.yaml", {"format": {"text": "x"}}, "contact-fields/code.yaml: format: "),
         (
             "event-definitions/purchase.yaml",
             {"properties": [{"name": "a", "type": "money"}]},
@@ -349,8 +349,18 @@ def test_a_name_that_was_merely_seen_is_not_dumped_and_becomes_declared(workspac
     assert EventDefinition.objects.get().is_declared
 
 
-def test_a_plan_waits_for_nothing_that_it_planned(workspace, filled, wake_ups):
-    """What a trial would have woken is not woken, and a re-scoring not begun."""
-    plan_configuration(workspace, changed(filled, "scoring-rules/purchase.yaml", decayPoints=1, decayDays=1))
-    assert wake_ups == []
-    assert not ScoringRule.objects.get().is_rescoring
+def test_a_plan_begins_no_work(workspace, filled, django_capture_on_commit_callbacks):
+    documents = changed(filled, "segments/buyers.yaml", rules=attribute("score", "gte", 5))
+    with django_capture_on_commit_callbacks() as planned:
+        plan_configuration(workspace, documents)
+    with django_capture_on_commit_callbacks() as applied:
+        apply(workspace, documents)
+    assert (planned, bool(applied)) == ([], True)
+
+
+def test_a_name_with_spaces_around_it_is_kept_where_it_is_and_refused_where_it_is_new(workspace):
+    EventDefinition.objects.create(workspace=workspace, name=" odd ")
+    files = dump_configuration(workspace.id)
+    assert apply(workspace, files).changes == []
+    with pytest.raises(InvalidConfiguration, match=r"odd\.yaml: name: It begins or ends with a space"):
+        apply(WorkspaceFactory.create(), files)
