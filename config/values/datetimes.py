@@ -25,6 +25,8 @@ def parse_timestamp(text: object) -> datetime | None:
     if not isinstance(text, str) or len(text) > _LONGEST:
         return None
     try:
+        if _is_common(text) and (common := _usual(text)) is not None:
+            return common
         if (match := EXTENDED.fullmatch(text)) is not None:
             return (match[6] in _UTC and _usual(text)) or _extended(*match.groups())
         is_basic = text[7:8] != "-" and _BASIC.fullmatch(text) is not None
@@ -52,6 +54,18 @@ def has_time_of_day(text: str) -> bool:
     """Tell whether a text in the extended form has a time of day."""
     match = EXTENDED.fullmatch(text)
     return match is not None and match[2] is not None
+
+
+def _is_common(text: str) -> bool:
+    """Tell cheaply whether a text has the form `2026-01-31T12:00:00Z`, perhaps with milliseconds."""
+    return (
+        len(text) in (20, 24)
+        and text[10] == "T"
+        and text[-1] == "Z"
+        and text[4] == text[7] == "-"
+        and text[13] == text[16] == ":"
+        and text[19] in "Z.,"
+    )
 
 
 def _usual(text: str) -> datetime | None:
