@@ -132,7 +132,7 @@ class RehearsalAdmin(ReadOnlyAdminMixin, WorkspaceModelAdmin):
                     f"{differences['onlySecond']:,}",
                 ],
             ]
-        headers = ["", *(report["label"] for report in reports)]
+        headers = ["What", *(report["label"] for report in reports)]
         return render_to_string("admin/campaigns/table.html", {"table": {"headers": headers, "rows": rows}})
 
     @admin.display(description="who would have entered")

@@ -51,7 +51,7 @@ class Rehearsal(TenantModel):
         ]
 
     def __str__(self) -> str:
-        return f"{self.campaign_id} from {self.since:%Y-%m-%d} to {self.until:%Y-%m-%d}"
+        return f"{self.campaign} from {self.since:%Y-%m-%d} to {self.until:%Y-%m-%d}"
 
 
 class RehearsedEnrollment(BulkTenantModel):

@@ -15,12 +15,11 @@ import orjson
 from django.db import connection
 
 from campaigns.models import Message
-from campaigns.rehearsal.session import KNOWN_AT, rows, show_contacts
+from campaigns.rehearsal.session import HISTORY, KNOWN_AT, rows, show_contacts
 from config import ids
 from config.db.arrays import array
 from events.id_bounds import first_id_of_events
 from events.names import (
-    CONTACT_CREATED,
     CONTACT_SUBSCRIBED,
     CONTACT_TAGGED,
     CONTACT_UNSUBSCRIBED,
@@ -42,7 +41,8 @@ class History(Protocol):
 class ContactHistory:
     """Contacts as their `contact.*` events tell: rewound to `since`, then changed as these say.
 
-    Who was erased is not there; merges count as of now.
+    Who was erased is not there; merges count as of now. A contact whose events are older than itself was imported:
+    when its facts came to be is not known, and it is as it is now.
     """
 
     workspace_id: UUID
@@ -56,13 +56,18 @@ class ContactHistory:
         for start in range(0, len(contact_ids), _BATCH):
             batch = contact_ids[start : start + _BATCH]
             show_contacts(workspace_id, batch)
+            imported = {contact_id for (contact_id,) in rows(_IMPORTED, [workspace_id, batch])}
             found = rows(
                 f"SELECT {KNOWN_AT} AS at, e.contact_id, e.name, e.properties FROM {_schema()}.events_event e"
                 " WHERE e.workspace_id = %s AND e.contact_id = ANY(%s) AND e.source = 'system'"
                 " AND e.name = ANY(%s) AND e.id >= %s AND e.occurred_at >= %s",
                 [workspace_id, batch, list(_CHANGES), first_id_of_events(since), since],
             )
-            history.changes += [(*change, orjson.loads(properties)) for *change, properties in found]
+            history.changes += [
+                (at, contact_id, name, orjson.loads(properties))
+                for at, contact_id, name, properties in found
+                if contact_id not in imported
+            ]
         history.changes.sort(key=lambda change: change[0])
         for _, contact_id, name, properties in reversed(history.changes):
             history._apply(contact_id, name, properties.get("new") or {}, properties.get("old") or {})
@@ -82,8 +87,14 @@ class ContactHistory:
                 cursor.execute(statement, parameters)
 
 
+_IMPORTED: Final = f"""
+SELECT c.id FROM contacts_contact c
+JOIN (SELECT contact_id, min(known_at) AS first_at FROM {HISTORY} GROUP BY contact_id) h
+    ON h.contact_id = COALESCE(c.merged_into_id, c.id)
+WHERE c.workspace_id = %s AND c.id = ANY (%s) AND c.created_at > h.first_at + interval '1 hour'
+"""
 _CONSENT_CHANGES: Final = (CONTACT_SUBSCRIBED, CONTACT_UNSUBSCRIBED)
-_CHANGES: Final = (CONTACT_CREATED, CONTACT_UPDATED, CONTACT_TAGGED, *_CONSENT_CHANGES)
+_CHANGES: Final = (CONTACT_UPDATED, CONTACT_TAGGED, *_CONSENT_CHANGES)
 
 
 def _schema() -> str:

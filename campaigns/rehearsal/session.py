@@ -36,6 +36,8 @@ _Result = TypeVar("_Result")
 
 RECORDED: Final = "rehearsal_recorded"
 """Temporary table of the events that the rehearsal itself records."""
+HISTORY: Final = "rehearsal_history"
+"""Temporary table of the events to rehearse over."""
 KNOWN_AT: Final = (
     f"CASE WHEN e.received_at > e.occurred_at + interval '{int(LATE_AFTER.total_seconds())} s'"
     " THEN e.occurred_at ELSE GREATEST(e.received_at, e.occurred_at) END"

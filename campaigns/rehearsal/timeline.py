@@ -24,7 +24,7 @@ from campaigns.journeys.processor import process_batch
 from campaigns.messaging.delivery import Attempt, Sent, claim_ready, record_attempts
 from campaigns.models import Enrollment, Message
 from campaigns.rehearsal.history import History
-from campaigns.rehearsal.session import KNOWN_AT, rows, show_now
+from campaigns.rehearsal.session import HISTORY, KNOWN_AT, rows, show_now
 from config import clock
 from config.db.arrays import array
 from events.id_bounds import end_id_of_events, first_id_of_events
@@ -186,7 +186,6 @@ class Timeline:
         self._is_read = len(found) < _FETCHED
 
 
-HISTORY: Final = "rehearsal_history"
 _SELECT: Final = (
     "SELECT e.id, COALESCE(c.merged_into_id, c.id) AS contact_id, e.name, e.occurred_at, e.source, e.depth,"
     " e.received_at"

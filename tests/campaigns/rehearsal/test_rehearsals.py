@@ -145,9 +145,8 @@ def test_contacts_are_what_they_were_at_the_time(workspace):
 
 
 def test_history_that_was_imported_counts_when_it_happened(workspace):
-    campaign = create_campaign(
-        workspace.id, name="Imported", definition=definition(node("wait", "wait", duration="1d"))
-    )
+    raw = definition(sends(workspace), node("wait", "wait", duration="1d"))
+    campaign = create_campaign(workspace.id, name="Imported", definition=raw)
     at = BEGIN + timedelta(hours=3)
     reference = ContactReference(identifiers=(("email", "ann@example.test"),), if_missing="create")
     record_events(
@@ -155,6 +154,8 @@ def test_history_that_was_imported_counts_when_it_happened(workspace):
     )
     (enrollment,) = rehearsed(campaign).enrollments.all()
     assert (enrollment.started_at, enrollment.ended_at) == (at, at + timedelta(days=1))
+    # Who was not there yet is written to where the import said.
+    assert [message["status"] for message in enrollment.messages] == ["SENT"]
 
 
 def test_segments_and_dates_start_it(workspace):
