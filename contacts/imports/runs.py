@@ -17,6 +17,7 @@ from django.db.models import F
 from config import clock
 from config.db.contention import pause_for_others
 from config.db.errors import storable_error
+from config.db.statements import execute
 from config.errors import DomainError, TryAgain
 from config.files.mapping import ColumnMapping
 from config.files.reading import InputFile
@@ -161,6 +162,7 @@ class _Runner(Generic[ItemT]):
                     self.kind.settle(self.workspace_id)
                     settled = run.rows
                 if not on_progress(run):
+                    self._set(updated_at=clock.now())
                     return run
                 pause_for_others(time.monotonic() - began)
         except ImportRunning:
@@ -235,6 +237,9 @@ class _Runner(Generic[ItemT]):
     def _commit(self, batch: Sequence[PreparedRow[ItemT]]) -> None:
         run, last = self.stored, batch[-1].row
         with transaction.atomic(durable=True):
+            # A crash of the server may take the last batches with the place after them: they come again. What is said
+            # to be done was committed after them, and waits for the disk.
+            execute("SET LOCAL synchronous_commit TO off")
             decided = self._decisions(batch)
             length = self.refused.append(decided.refused)
             moved = (
