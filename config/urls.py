@@ -30,7 +30,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("autosend/v1/", include(autosend)),
     path("leadpush/v1/", include(leadpush)),
     path("suresend/api/partner/", include(suresend)),
-    path("omnisend/v4/", include(omnisend)),
+    path("omnisend/", include(omnisend)),
     path("segment/", include(segment)),
     path("livez", LiveView.as_view(), name="livez"),
     path("readyz", ReadyView.as_view(), name="readyz"),

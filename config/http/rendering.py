@@ -18,6 +18,11 @@ def iso_millis(at: datetime) -> str:
     return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def iso_seconds(at: datetime) -> str:
+    """Return e.g. `2026-01-15T10:00:00Z`."""
+    return at.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
 def iso_micros(at: datetime) -> str:
     """Return e.g. `2026-01-15T10:00:00.000000Z`."""
     return at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

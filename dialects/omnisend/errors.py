@@ -1,4 +1,4 @@
-"""Omnisend's refusals: problem details (RFC 9457) that list every problem at once."""
+"""Omnisend's refusals: problem details (RFC 9457) that list every problem at once, and v3's older bodies."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -6,9 +6,9 @@ from uuid import uuid4
 
 from rest_framework.response import Response
 
-from config.errors import DomainError, ErrorKind
+from config.errors import DomainError, ErrorKind, NotFoundError
 from dialects.body_checks import FieldProblem
-from dialects.omnisend.mapping import ATTRIBUTE_FIELDS, CODES, PROPERTY_CODES
+from dialects.omnisend.mapping import ATTRIBUTE_FIELDS, CODES, OLD_FIELDS, PROPERTY_CODES
 from workspaces.api.errors import ErrorTable, Refusal
 from workspaces.scopes import to_oauth
 
@@ -40,6 +40,33 @@ class InvalidTrack(DomainError):
     def __init__(self, problems: Iterable[FieldProblem]) -> None:
         super().__init__("The request has invalid values.")
         self.problems = list(problems)
+
+
+class NotServed(NotFoundError):
+    """The vendor has such a route, or a batch of such things, and Headrace has not."""
+
+    code = "not_served"
+    message = (
+        "Headrace takes contacts and events only: it has no products, orders, carts, campaigns, automations, "
+        "forms or categories under this API."
+    )
+
+
+class EventsNeedKey(NotFoundError):
+    """A route by which a shop's plugin sends events with no credential."""
+
+    code = "events_need_key"
+    message = (
+        "Headrace takes events with an API key only, which this route has not: POST the same body, with "
+        "X-API-KEY, to /v5/events."
+    )
+
+
+class BatchNotFound(NotFoundError):
+    """There is no such batch, or no such item in it."""
+
+    code = "batch_not_found"
+    message = "There is no such batch."
 
 
 class _ErrorTable(ErrorTable):
@@ -99,13 +126,32 @@ def _forbidden(refusal: Refusal) -> dict[str, Any]:
     return body
 
 
+def _old_body(refusal: Refusal) -> dict[str, Any]:
+    """Return v3's body: a message and, of invalid values, messages by field."""
+    body: dict[str, Any] = {"error": _body(refusal)["detail"]}
+    fields: dict[str, list[str]] = {}
+    for found in field_problems(refusal.error):
+        name, dot, rest = found.field.partition(".")
+        fields.setdefault(OLD_FIELDS.get(name, name) + dot + rest, []).append(found.message)
+    return {**body, "fields": fields} if fields else body
+
+
+def _old_forbidden(refusal: Refusal) -> dict[str, Any]:
+    return {"error": _forbidden(refusal)["detail"]}
+
+
+_MESSAGES = {
+    "unauthenticated": "The access token is missing or invalid.",
+    "contact_not_found": "There is no contact with this id.",
+    "schema_mismatch": "The request has invalid values.",
+}
+
 OMNISEND_ERRORS = _ErrorTable(
     _body,
     statuses={ErrorKind.CONFLICT: 400, "idempotency_conflict": 409},
-    messages={
-        "unauthenticated": "The access token is missing or invalid.",
-        "contact_not_found": "There is no contact with this id.",
-        "schema_mismatch": "The request has invalid values.",
-    },
+    messages=_MESSAGES,
     bodies={"access_denied": _forbidden},
 )
+V5_ERRORS = _ErrorTable(_body, messages=_MESSAGES, bodies={"access_denied": _forbidden})
+"""Of v5 and of `/api`: an identifier that another contact has is a 409."""
+V3_ERRORS = ErrorTable(_old_body, messages=_MESSAGES, bodies={"access_denied": _old_forbidden})

@@ -39,3 +39,14 @@ PROPERTY_CODES = {
     "invalid_property_value": "type_mismatch",
     "unknown_property": "invalid_name",
 }
+
+# A contact's identifiers: what each is called in the core is the same, and the channel that it is written to by.
+IDENTIFIER_CHANNELS = {"email": "email", "phone": "sms"}
+# The status of a channel and the core's; nonSubscribed says nothing.
+STATUSES = {"subscribed": "opted_in", "unsubscribed": "opted_out", "nonSubscribed": None}
+STATUS_OF_CONSENT = {"opted_in": "subscribed", "opted_out": "unsubscribed", None: "nonSubscribed"}
+
+# Types of a custom event's fields, by the core's.
+FIELD_TYPES = {"boolean": "bool", "integer": "int", "number": "float", "datetime": "dateTime"}
+# What v3 calls members of an event.
+OLD_FIELDS = {"properties": "fields", "eventName": "systemName", "contact": "email"}

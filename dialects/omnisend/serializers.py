@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from rest_framework import serializers
 
@@ -43,9 +43,35 @@ _NAME = re.compile(r"[A-Za-z0-9_]+")
 _E164 = re.compile(r"\+[1-9][0-9]{1,14}")
 
 
+class _EventForm(NamedTuple):
+    """The checks of an event's body: with its contact, and with identifiers beside `eventName`."""
+
+    with_contact: Check
+    with_identity: Check
+
+
 def parse_track(body: dict[str, Any]) -> IncomingEvent:
     """Return the event that a body describes. Raises InvalidTrack with every problem of its shape."""
-    problems = [*_problems(body)]
+    return _parse(body, _TRACK)
+
+
+def parse_event(body: dict[str, Any]) -> IncomingEvent:
+    """Return the event that a v5 body describes: properties may be nested. Raises InvalidTrack."""
+    return _parse(body, _CUSTOMER_EVENT)
+
+
+def parse_old_event(body: dict[str, Any], name: str | None = None) -> IncomingEvent:
+    """Return the event that a v3 body describes; `name`: of the custom event that the address names.
+
+    Raises InvalidTrack.
+    """
+    sent = {new: body[old] for old, new in _OLD_NAMES.items() if body.get(old) is not None}
+    sent["eventName"] = name or body.get("systemName") or body.get("name")
+    return _parse(sent, _TRACK)
+
+
+def _parse(body: dict[str, Any], form_: _EventForm) -> IncomingEvent:
+    problems = [*_problems(body, form_)]
     if problems:
         raise InvalidTrack(problems)
     contact = _contact_of(body)
@@ -77,7 +103,7 @@ def _not_removable(check: Check, hint: str) -> Check:
     return described(check_value, schema_of(check))
 
 
-def _named(check_value: Check, max_properties: int | None = None) -> Check:
+def named(check_value: Check, max_properties: int | None = None) -> Check:
     """Demand an object whose members have names that a property may have, and pass."""
 
     def check(path: str, value: Any) -> Iterator[FieldProblem]:
@@ -103,7 +129,8 @@ def _named(check_value: Check, max_properties: int | None = None) -> Check:
     return described(check, schema if max_properties is None else {**schema, "maxProperties": max_properties})
 
 
-def _scalar(path: str, value: Any) -> Iterator[FieldProblem]:
+def scalar(path: str, value: Any) -> Iterator[FieldProblem]:
+    """Demand a string of a bounded length, a number, true, false or null."""
     if isinstance(value, dict | list):
         yield FieldProblem(path, "unsupported_type", "objects and arrays are not supported")
     elif isinstance(value, str) and len(value) > MAX_TEXT_LENGTH:
@@ -111,14 +138,14 @@ def _scalar(path: str, value: Any) -> Iterator[FieldProblem]:
 
 
 _SCALAR = {"type": ["string", "number", "boolean", "null"], "maxLength": MAX_TEXT_LENGTH}
-described(_scalar, _SCALAR)
+described(scalar, _SCALAR)
 
 
 def _custom_property(path: str, value: Any) -> Iterator[FieldProblem]:
     name = path.rpartition(".")[2]
     if name in ATTRIBUTE_FIELDS:
         yield FieldProblem(path, "invalid_name", "is a field of the contact itself")
-    yield from _scalar(path, value)
+    yield from scalar(path, value)
 
 
 described(_custom_property, _SCALAR)
@@ -150,14 +177,18 @@ _IDENTITY: dict[str, Check] = {
         for name in ("phoneNumber", "phone")
     },
 }
+CONTACT_FIELDS: dict[str, Check] = {
+    **{name: optional(text(length)) for name, length in (NAME_LENGTHS | ATTRIBUTE_LENGTHS).items()},
+    "gender": optional(form(("m", "f").__contains__, "must be m or f", enum=["m", "f"])),
+    "birthdate": optional(form(is_date, "must be a date, YYYY-MM-DD", format="date")),
+}
+"""Names and attributes of a contact, wherever it is sent."""
 _CONTACT = record(
     {
         **_IDENTITY,
-        **{name: optional(text(length)) for name, length in (NAME_LENGTHS | ATTRIBUTE_LENGTHS).items()},
-        "gender": optional(form(("m", "f").__contains__, "must be m or f", enum=["m", "f"])),
-        "birthdate": optional(form(is_date, "must be a date, YYYY-MM-DD", format="date")),
+        **CONTACT_FIELDS,
         "tags": optional(listed(text(255, is_blank_allowed=False), 100)),
-        "customProperties": _not_removable(_named(_custom_property), "name the properties to remove"),
+        "customProperties": _not_removable(named(_custom_property), "name the properties to remove"),
         **{
             name: _not_removable(listed(_CONSENT, max_items), "send optOuts")
             for name, (max_items, _) in CONSENT_LISTS.items()
@@ -166,7 +197,7 @@ _CONTACT = record(
 )
 _EVENT: dict[str, Check] = {
     "eventName": text(255, is_blank_allowed=False),
-    "properties": optional(_named(_scalar, MAX_PROPERTIES)),
+    "properties": optional(named(scalar, MAX_PROPERTIES)),
     "eventTime": optional(
         form(
             is_timestamp,
@@ -176,23 +207,43 @@ _EVENT: dict[str, Check] = {
     ),
     "eventID": optional(text(255)),
 }
-_BODY = record(_EVENT | {"contact": optional(_CONTACT)}, required=("eventName",))
+
+
+def _event_form(event: dict[str, Check]) -> _EventForm:
+    return _EventForm(
+        record(event | {"contact": optional(_CONTACT)}, required=("eventName",)),
+        record(event | _IDENTITY | {"contact": optional(_CONTACT)}, required=("eventName",)),
+    )
+
+
+_CUSTOM = _EVENT | {"properties": optional(record({}))}
+_TRACK, _CUSTOMER_EVENT = _event_form(_EVENT), _event_form(_CUSTOM)
 # Identifiers beside `eventName` are taken too (O1), but the document says where they belong.
 BODY_SCHEMA = schema_of(record(_EVENT | {"contact": _CONTACT}, required=("eventName", "contact")))
-_BODY_WITH_IDENTITY = record(_EVENT | _IDENTITY | {"contact": optional(_CONTACT)}, required=("eventName",))
+EVENT_SCHEMA = schema_of(record(_CUSTOM | {"contact": _CONTACT}, required=("eventName", "contact")))
+OLD_EVENT_SCHEMA = schema_of(
+    record(
+        {
+            **{name: optional(text(255)) for name in ("name", "systemName")},
+            **{name: _IDENTITY[name] for name in ("email", "phone", "contactID")},
+            "fields": _EVENT["properties"],
+        }
+    )
+)
+_OLD_NAMES = {"email": "email", "phone": "phone", "contactID": "contactID", "fields": "properties"}
 
 
-def _problems(body: dict[str, Any]) -> Iterator[FieldProblem]:
+def _problems(body: dict[str, Any], form_: _EventForm) -> Iterator[FieldProblem]:
     contact = body.get("contact")
     if contact is not None and not isinstance(contact, dict):
-        yield from _BODY("", body)
+        yield from form_.with_contact("", body)
     elif contact is not None and _identifies(contact):
-        yield from _BODY("", body)
+        yield from form_.with_contact("", body)
         yield from _conflicts(contact, "contact.")
         yield from _contradictions(body, contact)
         yield from _problems_of_consent(contact)
     else:
-        yield from _BODY_WITH_IDENTITY("", body)
+        yield from form_.with_identity("", body)
         if not _identifies(body):
             yield FieldProblem("contact", "required", "id, email or phoneNumber is required")
         yield from _conflicts(body, "")
@@ -260,12 +311,13 @@ def _reference(contact: dict[str, Any]) -> ContactReference:
         identifiers=tuple(identifiers.items()),
         if_missing="create" if identifiers else "refuse",
         update_matched=True,
-        changes=_changes(contact),
+        changes=changes_of(contact),
         id_falls_back=bool(identifiers),
     )
 
 
-def _changes(contact: dict[str, Any]) -> ContactChanges:
+def changes_of(contact: dict[str, Any]) -> ContactChanges:
+    """Return what a checked contact sets."""
     attributes = {name: contact[name] for name in ATTRIBUTE_FIELDS if name in contact}
     attributes |= contact.get("customProperties", {})
     consents = list(_consents(contact))

@@ -1,7 +1,7 @@
 """Omnisend's `track`: records an event, and creates or updates its contact."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 from uuid import UUID
 
 from django.http import HttpResponse
@@ -12,38 +12,33 @@ from rest_framework.request import Request
 
 from dialects.body_checks import FieldProblem
 from dialects.fallback import UnknownRouteView
-from dialects.omnisend.errors import OMNISEND_ERRORS, InvalidTrack
+from dialects.omnisend.access import PROBLEM, OmnisendIngest
+from dialects.omnisend.errors import (
+    OMNISEND_ERRORS,
+    V3_ERRORS,
+    V5_ERRORS,
+    EventsNeedKey,
+    InvalidTrack,
+    NotServed,
+)
+from dialects.omnisend.events import accepted
 from dialects.omnisend.serializers import BODY_SCHEMA, OmnisendProblemSerializer, parse_track
-from events.api.ingest import IngestViewSet, json_answer
-from events.models import EventProperty
+from events.api.ingest import IngestViewSet
+from events.models import Event, EventProperty
 from events.stream.coercion import accepts, learned_type
 from events.stream.group_commit import Submission
-from events.stream.idempotency import Answer
-from events.stream.types import Outcome, SchemaPolicy
-from workspaces.access import Credential
+from events.stream.types import SchemaPolicy
 from workspaces.api.base import object_body
+from workspaces.api.errors import ErrorTable
 from workspaces.api.openapi import component
-from workspaces.authentication.schemes import BearerAuthentication
-from workspaces.throttles import ThrottleState
-
-_PROBLEM = "application/problem+json"
 
 
-class TrackViewSet(IngestViewSet):
+class TrackViewSet(OmnisendIngest, IngestViewSet):
     """Events that are tracked."""
 
-    authentication_classes = (BearerAuthentication,)
+    queryset = Event.objects.none()
     error_table = OMNISEND_ERRORS
-    scopes = {"POST": "events:write"}
-    vendor_rate = "400/minute"
-
-    def throttle_identity(self, credential: Credential) -> str:
-        """Return the workspace: the documented limit is per brand."""
-        return f"workspace:{credential.workspace_id}"
-
-    def rate_headers(self, state: ThrottleState) -> dict[str, str]:
-        """Return no header: this format tells the wait in the body of a 429."""
-        return {}
+    scopes: ClassVar[Mapping[str, str]] = {"POST": "events:write"}
 
     @extend_schema(
         tags=["Omnisend"],
@@ -53,7 +48,7 @@ class TrackViewSet(IngestViewSet):
         responses={
             202: None,
             **{
-                (status, _PROBLEM): OmnisendProblemSerializer
+                (status, PROBLEM): OmnisendProblemSerializer
                 for status in (400, 401, 403, 404, 409, 413, 415, 429)
             },
         },
@@ -71,18 +66,37 @@ class TrackViewSet(IngestViewSet):
         except InvalidTrack as error:
             mismatches = _type_mismatches(self.workspace.id, body, error.problems)
             raise InvalidTrack([*error.problems, *mismatches]) from None
-        return self.submission_of(request, [incoming], SchemaPolicy.LEARNED, _accepted)
+        return self.submission_of(request, [incoming], SchemaPolicy.LEARNED, accepted)
 
 
 class UnknownOmnisendRouteView(UnknownRouteView):
     """Answers what this API does not have, in its own format."""
 
-    error_table = OMNISEND_ERRORS
+    error_table: ClassVar[ErrorTable] = OMNISEND_ERRORS
 
 
-def _accepted(outcomes: Sequence[Outcome], contacts: Mapping[UUID, Any]) -> Answer:
-    outcomes[0].recorded()
-    return json_answer(202, None)
+class NotServedView(UnknownOmnisendRouteView):
+    """Answers what the vendor's API has and this one has not, and says what it has."""
+
+    error_table: ClassVar[ErrorTable] = V5_ERRORS
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """Refuse before a method is looked for."""
+        raise NotServed
+
+
+class OldNotServedView(NotServedView):
+    """Answers what v3 of the vendor's API has and this one has not."""
+
+    error_table = V3_ERRORS
+
+
+class NoKeyView(NotServedView):
+    """Answers a shop's plugin that sends events without a key, by the brand's id alone."""
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """Refuse before a method is looked for."""
+        raise EventsNeedKey
 
 
 def _type_mismatches(

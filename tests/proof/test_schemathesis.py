@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.slow]
 
 EXAMPLES = 5 if IS_WHOLE else 2
 # Each wire format stands at the root, too, with the same views.
-TWICE = ("/v1/", "/v4/", "/api/partner/", "/leadpush/v1/workspaces/")
+TWICE = ("/v1/", "/v3/", "/v4/", "/v5/", "/omnisend/api/", "/api/partner/", "/leadpush/v1/workspaces/")
 AS_DOCUMENTED = [
     checks.status_code_conformance,
     checks.content_type_conformance,

@@ -1,0 +1,377 @@
+"""Omnisend's batches of contacts and of events: recorded in the request, and told of afterwards.
+
+A batch is a row of `contacts.Import`, as a file of contacts or events is; the requests of its items are not kept.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, ClassVar, Final
+from uuid import UUID
+
+from django.db import transaction
+from django.http import HttpResponse
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter
+from rest_framework.decorators import action
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from config import clock
+from config.db.errors import storable_text
+from config.errors import DomainError
+from config.http.rendering import iso_seconds
+from config.ids import NO_ID, parse_uuid
+from contacts.identity.resolution import resolve_contacts
+from contacts.models import Import
+from contacts.references import ContactReference
+from dialects.body_checks import (
+    Check,
+    FieldProblem,
+    described,
+    form,
+    listed,
+    optional,
+    record,
+    schema_of,
+    text,
+)
+from dialects.omnisend.access import OmnisendAccess, document
+from dialects.omnisend.contact_bodies import parse_contact
+from dialects.omnisend.errors import (
+    V3_ERRORS,
+    V5_ERRORS,
+    BatchNotFound,
+    InvalidTrack,
+    NotServed,
+)
+from dialects.omnisend.pages import page_bounds
+from dialects.omnisend.serializers import parse_event, parse_old_event
+from events.api.ingest import IngestViewSet, json_answer
+from events.errors import DefinitionNotFound
+from events.models import EventDefinition
+from events.stream.group_commit import Submission
+from events.stream.idempotency import Answer
+from events.stream.types import IncomingEvent, Outcome, SchemaPolicy
+from workspaces.api.base import ErrorTableMixin, object_body
+from workspaces.api.errors import ErrorTable
+from workspaces.api.openapi import component
+from workspaces.scopes import Need
+
+MAX_ITEMS: Final = 1000
+_MAX_MESSAGE: Final = 500
+# What tells these imports from those of files, whose fingerprints are hashes.
+FINGERPRINT: Final = "omnisend-batch"
+ENDPOINTS: Final = ("contacts", "events")
+_NEEDS = {
+    (method, endpoint): Need(method, f"{endpoint}:{scope}", f"a batch of {endpoint}")
+    for method, scope in (("POST", "write"), ("GET", "read"))
+    for endpoint in ENDPOINTS
+}
+
+
+def _any_item(path: str, value: Any) -> Iterator[FieldProblem]:
+    """Let everything pass: each item is looked at by itself."""
+    yield from ()
+
+
+_BATCH: Check = record(
+    {
+        "method": form(("POST", "PUT").__contains__, "must be POST or PUT", enum=["POST", "PUT"]),
+        "endpoint": text(32, is_blank_allowed=False),
+        "eventID": optional(text(255)),
+        "items": listed(described(_any_item, {"type": "object"}), MAX_ITEMS),
+    },
+    required=("method", "endpoint", "items"),
+)
+_CREATED = component(
+    "OmnisendCreatedBatch",
+    {
+        "type": "object",
+        "properties": {"batchID": {"type": "string"}, "totalCount": {"type": "integer"}},
+        "required": ["batchID", "totalCount"],
+    },
+)
+_STATUS = component(
+    "OmnisendBatch",
+    {
+        "type": "object",
+        "properties": {
+            **{
+                name: {"type": "string"}
+                for name in ("batchID", "method", "endpoint", "status", "createdAt", "startedAt", "endedAt")
+            },
+            **{name: {"type": "integer"} for name in ("totalCount", "finishedCount", "errorsCount")},
+        },
+        "required": ["batchID", "endpoint", "status"],
+    },
+)
+_LIST = component(
+    "OmnisendBatches",
+    {
+        "type": "object",
+        "properties": {
+            "batches": {"type": "array", "items": {"type": "object"}},
+            "paging": {"type": "object"},
+        },
+        "required": ["batches", "paging"],
+    },
+)
+_ITEM = component(
+    "OmnisendBatchItem",
+    {"type": "object", "properties": {"itemID": {"type": "string"}, "responseCode": {"type": "integer"}}},
+)
+_PATH = r"batches/(?P<batch_id>[^/]+)"
+
+
+class BatchViewSet(OmnisendAccess, IngestViewSet):
+    """Batches, as v5 has them."""
+
+    queryset = Import.objects.none()
+    error_table: ClassVar[ErrorTable] = V5_ERRORS
+    needs = tuple(_NEEDS.values())
+    schema_policy: ClassVar[SchemaPolicy] = SchemaPolicy.OPEN
+
+    def get_authenticators(self) -> Any:
+        """Ask the database who it is: not every batch records events, which verifies a credential that is cached."""
+        return ErrorTableMixin.get_authenticators(self)
+
+    @document(
+        "List batches, newest first",
+        {200: _LIST},
+        parameters=[
+            OpenApiParameter("endpoint", OpenApiTypes.STR, enum=[*ENDPOINTS]),
+            OpenApiParameter("limit", OpenApiTypes.INT),
+            OpenApiParameter("offset", OpenApiTypes.INT),
+        ],
+    )
+    @action(detail=False, url_path="batches", url_name="omnisend-batches")
+    def batches(self, request: Request, **kwargs: Any) -> Response:
+        """Return the batches of the endpoint; without one, those that the credential may read."""
+        limit, offset = page_bounds(request.query_params)
+        if (endpoint := request.query_params.get("endpoint")) is not None:
+            self._need("GET", endpoint)
+        kinds = [kind for kind in ENDPOINTS if endpoint in (None, kind) and self.may(f"{kind}:read")]
+        rows = self._rows().filter(kind__in=kinds).order_by("-id")[offset:][: limit + 1]
+        shown, more = rows[:limit], len(rows) > limit
+        page = {"limit": limit, "offset": offset}
+        base = request.build_absolute_uri(request.path)
+        links = {
+            "next": f"{base}?limit={limit}&offset={offset + limit}" if more else None,
+            "previous": f"{base}?limit={limit}&offset={max(offset - limit, 0)}" if offset else None,
+        }
+        return Response({"batches": [_render(row) for row in shown], "paging": {**page, **links}})
+
+    @document(
+        "Record a batch of contacts or events",
+        {201: _CREATED},
+        body=component("OmnisendBatchBody", schema_of(_BATCH)),
+        parameters=[OpenApiParameter("Idempotency-Key", OpenApiTypes.STR, OpenApiParameter.HEADER)],
+    )
+    @batches.mapping.post
+    def create(self, request: Request, **kwargs: Any) -> HttpResponse:
+        """Record each item by itself; of those that are refused, `items` says why."""
+        sent = object_body(request)
+        if isinstance(sent.get("endpoint"), str) and sent["endpoint"] in _OUTSIDE:
+            raise NotServed
+        if problems := [*_BATCH("", sent)]:
+            raise InvalidTrack(problems)
+        self._need("POST", sent["endpoint"])
+        if not sent["items"]:
+            raise InvalidTrack([FieldProblem("items", "required", "must not be empty")])
+        if sent["endpoint"] == "events":
+            return self.record(request, self._submission)
+        key = request.META.get("HTTP_IDEMPOTENCY_KEY")
+        answer: Any = (
+            self._save_contacts(request)
+            if key is None
+            else self._answer_once(key, self._save_contacts, request)
+        )
+        created: HttpResponse = answer
+        return created
+
+    @document("Get a batch", {200: _STATUS})
+    @action(detail=False, url_path=_PATH, url_name="omnisend-batch")
+    def batch(self, request: Request, batch_id: str, **kwargs: Any) -> Response:
+        """Return how many items there were, and how many were refused."""
+        return Response(_render(self._row(batch_id)))
+
+    @document("List the items of a batch", {200: _STATUS})
+    @action(detail=False, url_path=rf"{_PATH}/items", url_name="omnisend-batch-items")
+    def items(self, request: Request, batch_id: str, **kwargs: Any) -> Response:
+        """Return what became of each item, by its place in the batch: `errors`, and `responses`, the others."""
+        row = self._row(batch_id)
+        items = _items(row)
+        return Response(
+            {
+                **_render(row),
+                "errors": [each for each in items if "response" in each],
+                "responses": [each for each in items if "response" not in each],
+            }
+        )
+
+    @document("Get an item of a batch", {200: _ITEM})
+    @action(detail=False, url_path=rf"{_PATH}/items/(?P<item_id>[^/]+)", url_name="omnisend-batch-item")
+    def item(self, request: Request, batch_id: str, item_id: str, **kwargs: Any) -> Response:
+        """Return what became of one item."""
+        row = self._row(batch_id)
+        found = next((each for each in _items(row) if each["itemID"] == item_id), None)
+        if found is None:
+            raise BatchNotFound
+        return Response({"batchID": str(row.id), "method": _method(row), "endpoint": row.kind, **found})
+
+    def _submission(self, request: Request) -> Submission:
+        sent = object_body(request)
+        read = self.event_reader(sent)
+        parsed = [_read(read, item) for item in sent["items"]]
+        events = [each for each in parsed if not isinstance(each, DomainError)]
+        answer = partial(_recorded, self.workspace.id, sent["method"], parsed)
+        return self.submission_of(request, events, self.schema_policy, answer, is_batch=True)
+
+    def event_reader(self, sent: dict[str, Any]) -> Any:
+        """Return what reads an item of a batch of events."""
+        return parse_event
+
+    @transaction.atomic
+    def _save_contacts(self, request: Request, **kwargs: Any) -> Response:
+        sent = object_body(request)
+        parsed = [_read(parse_contact, item) for item in sent["items"]]
+        references = [each for each in parsed if isinstance(each, ContactReference)]
+        results = iter(resolve_contacts(self.workspace.id, references))
+        outcomes = [each if isinstance(each, DomainError) else next(results) for each in parsed]
+        errors = {place: each.message for place, each in enumerate(outcomes) if isinstance(each, DomainError)}
+        made = sum(not isinstance(each, DomainError) and each.created for each in outcomes)
+        return Response(
+            _keep(self.workspace.id, sent["method"], Import.Kind.CONTACTS, len(outcomes), made, errors),
+            status=201,
+        )
+
+    def _need(self, method: str, endpoint: str) -> None:
+        need = _NEEDS.get((method, endpoint))
+        if need is None:
+            raise InvalidTrack(
+                [FieldProblem("endpoint", "invalid_format", f"must be one of {', '.join(ENDPOINTS)}")]
+            )
+        self.need(need)
+
+    def _rows(self) -> Any:
+        return Import.objects.in_workspace(self.workspace.id).filter(fingerprint=FINGERPRINT)
+
+    def _row(self, batch_id: str) -> Import:
+        row: Import | None = self._rows().filter(id=parse_uuid(batch_id) or NO_ID).first()
+        if row is None:
+            raise BatchNotFound
+        self._need("GET", row.kind)
+        return row
+
+
+class OldBatchViewSet(BatchViewSet):
+    """Batches, as v3 has them: `eventID` may name the event of all items."""
+
+    error_table = V3_ERRORS
+    schema_policy = SchemaPolicy.LEARNED
+
+    def event_reader(self, sent: dict[str, Any]) -> Any:
+        """Return what reads an item of a batch of events. Raises DefinitionNotFound for an unknown `eventID`."""
+        if not sent.get("eventID"):
+            return parse_old_event
+        definitions = EventDefinition.objects.in_workspace(self.workspace.id).active()
+        known = definitions.filter(id=parse_uuid(sent["eventID"]) or NO_ID).first()
+        if known is None:
+            raise DefinitionNotFound
+        return partial(parse_old_event, name=known.name)
+
+
+# What the vendor takes in batches besides.
+_OUTSIDE = ("orders", "products", "categories", "carts")
+
+
+def _read(parse: Any, item: Any) -> Any:
+    """Return an item as the core takes it, or the error that refuses it."""
+    if not isinstance(item, dict):
+        return InvalidTrack([FieldProblem("", "unsupported_type", "must be an object")])
+    try:
+        return parse(item)
+    except InvalidTrack as error:
+        described_ = "; ".join(f"{each.field} {each.message}" for each in error.problems)
+        error.message = described_
+        return error
+
+
+def _recorded(
+    workspace_id: UUID,
+    method: str,
+    parsed: Sequence[IncomingEvent | DomainError],
+    outcomes: Sequence[Outcome],
+    contacts: Mapping[UUID, Any],
+) -> Answer:
+    """Keep what became of a batch of events, in the transaction that records them."""
+    results = iter(outcomes)
+    errors: dict[int, str] = {}
+    made = 0
+    for place, each in enumerate(parsed):
+        error = each if isinstance(each, DomainError) else None
+        if error is None:
+            outcome = next(results)
+            error, made = outcome.error, made + (outcome.status == "recorded")
+        if error is not None:
+            errors[place] = error.message
+    return json_answer(201, _keep(workspace_id, method, Import.Kind.EVENTS, len(parsed), made, errors))
+
+
+def _keep(
+    workspace_id: UUID, method: str, kind: Import.Kind, total: int, made: int, errors: Mapping[int, str]
+) -> dict[str, Any]:
+    """Store what became of a batch, with a line for each item that was refused. Returns its id and size."""
+    now = clock.now()
+    row = Import.objects.create(
+        workspace_id=workspace_id,
+        kind=kind,
+        name=f"Omnisend batch, {method}",
+        fingerprint=FINGERPRINT,
+        effects=Import.Effects.ALL,
+        position=total,
+        size=total,
+        recorded=made,
+        known=total - made - len(errors),
+        refused=len(errors),
+        error="\n".join(f"{place}: {_line(message)}" for place, message in errors.items()),
+        status=Import.Status.DONE,
+        started_at=now,
+        finished_at=now,
+    )
+    return {"batchID": str(row.id), "totalCount": total}
+
+
+def _line(message: str) -> str:
+    # A message may name a field as its sender spelled it.
+    return " ".join(storable_text(message)[:_MAX_MESSAGE].split())
+
+
+def _method(row: Import) -> str:
+    return row.name.rpartition(" ")[2]
+
+
+def _render(row: Import) -> dict[str, Any]:
+    return {
+        "batchID": str(row.id),
+        "method": _method(row),
+        "endpoint": row.kind,
+        "status": "finished",
+        "createdAt": iso_seconds(row.started_at),
+        "startedAt": iso_seconds(row.started_at),
+        "endedAt": iso_seconds(row.finished_at or row.started_at),
+        "totalCount": row.rows,
+        "finishedCount": row.rows,
+        "errorsCount": row.refused,
+    }
+
+
+def _items(row: Import) -> list[dict[str, Any]]:
+    errors = dict(line.split(": ", 1) for line in row.error.splitlines())
+    code = 202 if row.kind == Import.Kind.EVENTS else 200
+    return [
+        {"itemID": place, "status": "finished", "responseCode": 400, "response": {"error": errors[place]}}
+        if place in errors
+        else {"itemID": place, "status": "finished", "responseCode": code}
+        for place in map(str, range(row.rows))
+    ]
