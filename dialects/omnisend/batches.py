@@ -43,6 +43,7 @@ from dialects.omnisend.errors import (
     BatchNotFound,
     InvalidTrack,
     NotServed,
+    field_problems,
 )
 from dialects.omnisend.pages import page_bounds
 from dialects.omnisend.serializers import parse_event, parse_old_event
@@ -238,7 +239,7 @@ class BatchViewSet(OmnisendAccess, IngestViewSet):
         references = [each for each in parsed if isinstance(each, ContactReference)]
         results = iter(resolve_contacts(self.workspace.id, references))
         outcomes = [each if isinstance(each, DomainError) else next(results) for each in parsed]
-        errors = {place: each.message for place, each in enumerate(outcomes) if isinstance(each, DomainError)}
+        errors = {place: _told(each) for place, each in enumerate(outcomes) if isinstance(each, DomainError)}
         made = sum(not isinstance(each, DomainError) and each.created for each in outcomes)
         return Response(
             _keep(self.workspace.id, sent["method"], Import.Kind.CONTACTS, len(outcomes), made, errors),
@@ -292,9 +293,13 @@ def _read(parse: Any, item: Any) -> Any:
     try:
         return parse(item)
     except InvalidTrack as error:
-        described_ = "; ".join(f"{each.field} {each.message}" for each in error.problems)
-        error.message = described_
         return error
+
+
+def _told(error: DomainError) -> str:
+    """Return what is wrong, in a line: a message may name a field as its sender spelled it."""
+    problems = [f"{each.field} {each.message}" for each in field_problems(error)] or [error.message]
+    return " ".join(storable_text("; ".join(problems), _MAX_MESSAGE).split())
 
 
 def _recorded(
@@ -314,7 +319,7 @@ def _recorded(
             outcome = next(results)
             error, made = outcome.error, made + (outcome.status == "recorded")
         if error is not None:
-            errors[place] = error.message
+            errors[place] = _told(error)
     return json_answer(201, _keep(workspace_id, method, Import.Kind.EVENTS, len(parsed), made, errors))
 
 
@@ -334,17 +339,12 @@ def _keep(
         recorded=made,
         known=total - made - len(errors),
         refused=len(errors),
-        error="\n".join(f"{place}: {_line(message)}" for place, message in errors.items()),
+        error="\n".join(f"{place}: {message}" for place, message in errors.items()),
         status=Import.Status.DONE,
         started_at=now,
         finished_at=now,
     )
     return {"batchID": str(row.id), "totalCount": total}
-
-
-def _line(message: str) -> str:
-    # A message may name a field as its sender spelled it.
-    return " ".join(storable_text(message)[:_MAX_MESSAGE].split())
 
 
 def _method(row: Import) -> str:

@@ -248,10 +248,15 @@ class ContactViewSet(OmnisendAccess, WorkspaceViewSet):
         return render_contact(contact)
 
     def _contact(self, text: str) -> Contact:
-        """Return the contact with an id, an e-mail address or a phone number. Raises ContactNotFound."""
+        """Return the contact with an id, an e-mail address or a phone number. Raises ContactNotFound.
+
+        The id that the vendor gave is an external id, with which its contacts are imported.
+        """
         contact_id = parse_uuid(text)
         if contact_id is None:
-            return self._known_by(Identifier.EMAIL if "@" in text else Identifier.PHONE, text)
+            signs = {"@": Identifier.EMAIL, "+": Identifier.PHONE}
+            kind = next((kind for sign, kind in signs.items() if sign in text), Identifier.EXTERNAL_ID)
+            return self._known_by(kind, text)
         found = find(self.workspace.id, [contact_id]).by_id.get(contact_id)
         return get_contact(self.workspace.id, found or NO_ID)
 

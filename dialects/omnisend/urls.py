@@ -41,10 +41,8 @@ _BASES: list[URLPattern | URLResolver] = [
     re_path("^v5(?:/|$)", _not_served),
     path("api/", include(_DATED)),
 ]
-# Of the vendor's resources below `api/`, those that are not here and whose names the native API does not use there (`forms`).
-_OUTSIDE = (
-    "products|product-categories|categories|orders|carts|campaigns|automations|segments|event-metadata"
-)
+# Of the vendor's resources below `api/` those that are not here; `forms` is a word of the native API there.
+_OUTSIDE = "products|product-categories|categories|orders|carts|campaigns|automations|segments|event-metadata"
 
 urlpatterns: list[URLPattern | URLResolver] = [
     *_BASES,

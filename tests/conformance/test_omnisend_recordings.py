@@ -50,7 +50,7 @@ def is_ours(request):
     return "contacts" in words or words[2] in SERVED
 
 
-def refusal_of(request):
+def expected_refusal(request):
     """Return status and reason of a request that names contacts or events and is refused; else None."""
     body, key = request["body"] or {}, (request["method"], request["path"])
     if key == ("POST", "/v3/batches"):
@@ -111,7 +111,7 @@ def send_again(workspace):
 def test_requests_about_contacts_and_events(send_again, workspace, client):
     requests = [request for request in recorded(client) if is_ours(request)]
     for request in requests:
-        refusal = refusal_of(request)
+        refusal = expected_refusal(request)
         answer = send_again(request)
         told = request["call"], request["method"], request["path"], answer.status_code, answer.content
         if refusal is not None:
@@ -165,7 +165,7 @@ def _assert_recorded(workspace, requests):
     for request in requests:
         body = request["body"] or {}
         is_event = request["path"].partition("?")[0].split("/")[2] == "events" and request["method"] == "POST"
-        if is_event and refusal_of(request) is None:
+        if is_event and expected_refusal(request) is None:
             name = body.get("eventName") or body.get("name") or "known"
             sent[name, json.dumps(body.get("properties") or body.get("fields"), sort_keys=True)] += 1
     # Those of `send_again` itself have no properties.
@@ -177,7 +177,7 @@ def _assert_recorded(workspace, requests):
 
 def test_58_of_the_64_requests_are_served():
     requests = [request for client in CLIENTS for request in recorded(client) if is_ours(request)]
-    refused = [request for request in requests if refusal_of(request) is not None]
+    refused = [request for request in requests if expected_refusal(request) is not None]
     assert (len(requests), len(refused)) == (64, 6)
 
 
