@@ -5,9 +5,10 @@ from typing import Any
 
 from campaigns.errors import MessageRefused
 from config.errors import DomainError, ErrorKind
-from contacts.errors import IdentifierTaken, InvalidFieldValue, InvalidIdentifier
+from contacts.errors import IdentifierTaken, InvalidFieldName, InvalidFieldValue, InvalidIdentifier
 from dialects.autosend.mapping import FIELD_OF_CONTACT_FIELD, FIELD_OF_KIND, SPOKEN_TYPE
 from events.errors import InvalidPropertyValue, TooManyProperties
+from segments.errors import InvalidSegmentName
 from workspaces.api.errors import BodyBuilder, ErrorTable, Refusal
 
 INVALID_EMAIL = "Invalid email format"
@@ -34,6 +35,12 @@ _CODES = {
     "contact_not_found": "CONTACT_NOT_FOUND",
     "segment_not_found": "CONTACT_LIST_NOT_FOUND",
     "segment_is_dynamic": "CONTACT_LIST_NOT_FOUND",
+    "segment_exists": "CONTACT_LIST_ALREADY_EXISTS",
+    "segment_in_use": "CONTACT_LIST_IN_USE",
+    "field_not_found": "CUSTOM_FIELD_NOT_FOUND",
+    "field_name_taken": "CUSTOM_FIELD_ALREADY_EXISTS",
+    "identity_field_locked": "CUSTOM_FIELD_IN_USE",
+    "workspace_not_found": "PROJECT_NOT_FOUND",
     "message_refused": "MESSAGE_REFUSED",
     "template_not_found": "TEMPLATE_NOT_FOUND",
     "event_not_defined": "EVENT_NOT_FOUND",
@@ -75,6 +82,11 @@ _MESSAGES = {
     "no_identity": "Either email or contactId is required",
     "segment_not_found": "Contact list not found",
     "segment_is_dynamic": "Contact list not found",
+    "segment_exists": "A contact list with this name already exists",
+    "field_not_found": "Custom field not found",
+    "field_name_taken": "A custom field with this name already exists",
+    "identity_field_locked": "This custom field identifies the project's contacts",
+    "workspace_not_found": "Project not found",
     "definition_not_found": "Event not found",
     "definition_exists": "An event with this name already exists",
     "access_denied": "Forbidden",
@@ -131,6 +143,10 @@ def _field(error: Exception) -> str:
             return FIELD_OF_KIND.get(kind, f"customFields.{kind}")
         case TooManyProperties():
             return "eventProperties"
+        case InvalidFieldName():
+            return "fieldName"
+        case InvalidSegmentName():
+            return "name"
         case _:
             return "body"
 

@@ -4,8 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from uuid import UUID
 
-from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 from rest_framework.decorators import action
 from rest_framework.exceptions import ValidationError
@@ -36,6 +34,7 @@ from dialects.autosend.serializers import (
     BodySerializer,
     IdentifierField,
     TextField,
+    UnsupportedField,
 )
 from workspaces.api.base import object_body
 from workspaces.api.strict import ObjectField, StrictBooleanField
@@ -51,20 +50,6 @@ _TEMPLATE_NEED = Need("POST", "campaigns:read", "where `templateId` is given")
 
 
 # Bodies --------------------------------------------------------------------------------------------------------
-
-
-@extend_schema_field(OpenApiTypes.ANY)
-class UnsupportedField(serializers.Field[Any, Any, Any, Any]):
-    """A member that cannot be honoured: refused with the reason, unless it is empty or false."""
-
-    def __init__(self, why: str) -> None:
-        self.why = why
-        super().__init__(required=False, allow_null=True, write_only=True, help_text=f"Refused: {why}")
-
-    def to_internal_value(self, data: Any) -> None:
-        """Return None for what asks for nothing. Raises ValidationError."""
-        if data:
-            raise ValidationError(self.why)
 
 
 class MailboxSerializer(BodySerializer):

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, cast
 
+from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema_field
 from msgspec import Meta, Struct
 from rest_framework import serializers
@@ -232,6 +233,20 @@ class OptionalTextField(serializers.CharField):
     def to_representation(self, value: Any) -> Any:
         """Return the text or None."""
         return value or None
+
+
+@extend_schema_field(OpenApiTypes.ANY)
+class UnsupportedField(serializers.Field[Any, Any, Any, Any]):
+    """A member that cannot be honoured: refused with the reason, unless it is empty or false."""
+
+    def __init__(self, why: str) -> None:
+        self.why = why
+        super().__init__(required=False, allow_null=True, write_only=True, help_text=f"Refused: {why}")
+
+    def to_internal_value(self, data: Any) -> None:
+        """Return None for what asks for nothing. Raises ValidationError."""
+        if data:
+            raise ValidationError(self.why)
 
 
 # Bodies --------------------------------------------------------------------------------------------------------

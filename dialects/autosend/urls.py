@@ -2,9 +2,11 @@
 
 from django.urls import URLPattern, URLResolver, include, path, re_path
 
+from dialects.autosend.contact_lists import ContactListSearchViewSet, ContactListViewSet
+from dialects.autosend.custom_fields import CustomFieldViewSet
 from dialects.autosend.mails import MailViewSet
+from dialects.autosend.projects import ProjectViewSet
 from dialects.autosend.viewsets import (
-    ContactListViewSet,
     ContactSearchViewSet,
     ContactViewSet,
     DefinitionViewSet,
@@ -19,8 +21,11 @@ _router.register("", DefinitionViewSet, "autosend-definition")
 # What stands below `contacts` comes before a contact's own path, which matches it too.
 _router.register("", ContactSearchViewSet, "autosend-search")
 _router.register("", ContactViewSet, "autosend-contact")
+_router.register("", ContactListSearchViewSet, "autosend-list-search")
 _router.register("", ContactListViewSet, "autosend-contact-list")
 _router.register("", MailViewSet, "autosend-mail")
+_router.register("", CustomFieldViewSet, "autosend-custom-field")
+_router.register("", ProjectViewSet, "autosend-project")
 
 urlpatterns: list[URLPattern | URLResolver] = [
     *_sends.urls,

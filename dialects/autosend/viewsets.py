@@ -1,4 +1,4 @@
-"""AutoSend's endpoints: events, their definitions, contacts."""
+"""AutoSend's endpoints of events, their definitions and contacts."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -17,7 +17,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from config.errors import DomainError
-from config.ids import NO_ID, parse_uuid
+from config.ids import parse_uuid
 from contacts.crud import create_contact, delete_contact, find_contact, upsert_contact
 from contacts.errors import ContactNotFound, IdentifierTaken
 from contacts.identifiers import normalize_identifier
@@ -39,8 +39,6 @@ from dialects.autosend.serializers import (
     AutoSendDoneSerializer,
     AutoSendEmailsSerializer,
     AutoSendGroupSerializer,
-    AutoSendRemovalSerializer,
-    AutoSendRemovedSerializer,
     SendAnswer,
     changes_of,
     emails_of,
@@ -58,9 +56,7 @@ from events.stream.definitions import PropertySpec, create_definition, delete_de
 from events.stream.group_commit import Submission
 from events.stream.idempotency import Answer
 from events.stream.types import Outcome, SchemaPolicy
-from segments.definitions import get_segment
-from segments.models import Segment
-from segments.static_members import add_members, remove_members
+from segments.static_members import add_members
 from workspaces.api.base import object_body
 from workspaces.api.openapi import component
 from workspaces.scopes import Need
@@ -81,7 +77,6 @@ _CONTACTS = enveloped(
 )
 _COUNTS = enveloped("Counts", AutoSendCountsSerializer())
 _GROUPS = enveloped("UnsubscribeGroups", AutoSendGroupSerializer(many=True))
-_REMOVED = enveloped("Removed", AutoSendRemovedSerializer())
 _LISTING = Need("POST", "segments:write", "where `listIds` names a list")
 
 
@@ -381,34 +376,6 @@ class ContactViewSet(ContactAccess):
         """Delete the contact; its events stay."""
         delete_contact(self.workspace.id, self.contact_of(contact_id))
         return Response({"success": True})
-
-
-class ContactListViewSet(AutoSendViewSet):
-    """Contact lists, which are static segments."""
-
-    queryset = Segment.objects.none()
-    scopes = {"POST": "segments:write contacts:read"}
-
-    @document("Take contacts off a list", _REMOVED, {404: "No such list"}, body=AutoSendRemovalSerializer)
-    @action(
-        detail=False,
-        methods=["post"],
-        url_path=r"contact-lists/(?P<list_id>[^/]+)/contacts/remove",
-        url_name="autosend-list-remove",
-    )
-    def remove_contacts(self, request: Request, list_id: str) -> Response:
-        """Take contacts off a list; they are not deleted."""
-        contact_list = get_segment(self.workspace.id, parse_uuid(list_id) or NO_ID)
-        sent = AutoSendRemovalSerializer.read(object_body(request))
-        ids = {text: parse_uuid(text) for text in sent.get("contactIds", ())}
-        removal = remove_members(
-            self.workspace.id,
-            contact_list,
-            contact_ids=[contact_id for contact_id in ids.values() if contact_id is not None],
-            identifiers=[(Identifier.EMAIL, email) for email in dict.fromkeys(sent.get("emails", ()))],
-        )
-        removal.unknown.extend(text for text, contact_id in ids.items() if contact_id is None)
-        return self.answer(AutoSendRemovedSerializer(removal).data)
 
 
 class UnknownAutoSendRouteView(UnknownRouteView):

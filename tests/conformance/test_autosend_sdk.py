@@ -144,6 +144,31 @@ def test_mails(run):
     ]
 
 
+def test_lists_fields_and_the_project(run, server):
+    made, listed, field, fields, projects = run(
+        ["http", "post", "/contact-lists", {"name": "Newsletter"}],
+        ["http", "get", "/contact-lists", {"type": "list"}],
+        ["http", "post", "/custom-fields", {"fieldName": "plan", "fieldType": "string"}],
+        ["http", "get", "/custom-fields"],
+        ["http", "get", "/account/projects"],
+    )
+    assert listed["data"]["lists"] == [made["data"]]
+    assert fields["data"]["customFields"] == [field["data"]]
+    assert [each["id"] for each in projects["data"]["projects"]] == [str(server.workspace.id)]
+    named = {"contactListId": made["data"]["id"]}
+    added, found, deleted, gone = run(
+        ["http", "post", "/contact-lists/contacts/bulk-add", {**named, "emails": ["a@b.example"]}],
+        ["http", "post", "/contact-lists/contacts/search", named],
+        ["http", "delete", f"/contact-lists/{made['data']['id']}"],
+        ["http", "delete", "/custom-fields/fieldName/plan"],
+    )
+    assert (added["data"]["created"], added["data"]["totalContactsInList"]) == (1, 1)
+    assert found["data"]["contacts"] == added["data"]["contacts"]
+    assert deleted["success"] is gone["success"] is True
+    # An answer without a body would have been retried for three seconds, and then failed.
+    assert deleted["seconds"] < 1
+
+
 def test_the_client_waits_where_the_rate_is_passed(run, server):
     reset_limits()
     key = issue_api_key(server.workspace.id, "slow", rate_limit="1/2second").secret

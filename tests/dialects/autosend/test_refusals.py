@@ -24,6 +24,18 @@ ROUTES = [
     ("GET", "/contacts/a/unsubscribe-groups"),
     ("POST", "/mails/send"),
     ("POST", "/mails/bulk"),
+    ("GET", "/contact-lists"),
+    ("POST", "/contact-lists"),
+    ("GET", "/contact-lists/a"),
+    ("PATCH", "/contact-lists/a"),
+    ("DELETE", "/contact-lists/a"),
+    ("POST", "/contact-lists/contacts/search"),
+    ("POST", "/contact-lists/contacts/bulk-add"),
+    ("GET", "/custom-fields"),
+    ("POST", "/custom-fields"),
+    ("DELETE", "/custom-fields/fieldName/a"),
+    ("GET", "/account/projects"),
+    ("GET", "/account/projects/a"),
 ]
 WRITES = [route for route in ROUTES if route[0] in ("POST", "PATCH")]
 
