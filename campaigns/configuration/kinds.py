@@ -6,13 +6,14 @@ from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, ClassVar, Final
 from uuid import UUID
 
 from rest_framework import serializers
 
 from campaigns.api.serializers.campaigns import EMPTY_DEFINITION
-from campaigns.configuration.documents import InvalidDocument, dump_document, is_same
+from campaigns.configuration.documents import InvalidDocument, is_same
 from campaigns.configuration.references import (
     SEGMENT,
     TEMPLATE,
@@ -85,6 +86,10 @@ class Kind(ABC):
     """Every key of a file in its order, with what it means where a file has none of it."""
     serializer: ClassVar[type[serializers.BaseSerializer[Any]]]
 
+    @cached_property
+    def _renderer(self) -> Any:
+        return self.serializer()
+
     @abstractmethod
     def rows(self, workspace_id: UUID) -> Iterable[Any]:
         """Return what there is, by id."""
@@ -101,7 +106,7 @@ class Kind(ABC):
         """Return whether there is such a thing as deleting it."""
         return True
 
-    def is_untouched(self, text: str) -> bool:
+    def is_untouched(self, document: Mapping[str, Any]) -> bool:
         """Return whether a document says nothing but what would hold without it."""
         return False
 
@@ -130,7 +135,7 @@ class Kind(ABC):
 
     def document_of(self, row: Any, names: Names) -> dict[str, Any]:
         """Return the document of an object."""
-        rendered = self.renamed(dict(self.serializer().to_representation(self.shown(row))), names.to_name)
+        rendered = self.renamed(dict(self._renderer.to_representation(self.shown(row))), names.to_name)
         return {key: rendered[key] for key in self.keys if key in rendered}
 
     def completed(self, document: Mapping[str, Any]) -> dict[str, Any]:
@@ -239,9 +244,9 @@ class _Channels(Kind):
     def is_deletable(self, row: ChannelSettings) -> bool:
         return False
 
-    def is_untouched(self, text: str) -> bool:
+    def is_untouched(self, document: Mapping[str, Any]) -> bool:
         defaults = (ChannelSettings(channel=channel) for channel in Channel.values)
-        return text in {dump_document(self.document_of(row, Names())) for row in defaults}
+        return any(is_same(document, self.document_of(row, Names())) for row in defaults)
 
 
 class _Templates(Kind):

@@ -16,7 +16,7 @@ from django.contrib.admin.models import ADDITION, CHANGE, DELETION, LogEntry
 from django.db import transaction
 from rest_framework.exceptions import ValidationError
 
-from campaigns.configuration.documents import InvalidDocument, dump_document
+from campaigns.configuration.documents import InvalidDocument, dump_document, spelling
 from campaigns.configuration.folders import Document, file_names
 from campaigns.configuration.kinds import KINDS, Kind, Target
 from campaigns.configuration.references import SEGMENT, TEMPLATE, Names
@@ -41,10 +41,16 @@ _AUDITED_AT_ONCE: Final = 500
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """An object as it is: its row and its document, as text."""
+    """An object as it is: its row, its document, and that as a text to compare."""
 
     row: Any
-    text: str
+    document: Mapping[str, Any]
+    spelling: str
+
+    @property
+    def text(self) -> str:
+        """Return the object's file."""
+        return dump_document(self.document)
 
 
 Snapshot = dict[str, dict[str, Entry]]
@@ -152,10 +158,9 @@ def _carry_out(target: Target, documents: Mapping[str, Sequence[Document]], prun
     bump_rules_version(workspace_id)
     before = _snapshot(workspace_id)
     target.names = _names(before, wanted if prune else {})
-    for kind in KINDS:
-        _save_all(kind, target, wanted.get(kind.folder, {}), before[kind.folder])
+    is_saved = [_save_all(kind, target, wanted.get(kind.folder, {}), before[kind.folder]) for kind in KINDS]
     kept = _prune(target, wanted, before) if prune else {}
-    after = _snapshot(workspace_id)
+    after = _snapshot(workspace_id) if prune or any(is_saved) else before
     if prune:
         _leave_out(after, wanted, kept)
     paths = _paths(before, wanted)
@@ -178,7 +183,8 @@ def _snapshot(workspace_id: UUID) -> Snapshot:
             if name in entries:
                 fault = f"Two are called “{name}”: files know them by their names, so rename one."
                 raise InvalidConfiguration([ConfigurationFault(kind.folder, "", fault)])
-            entries[name] = Entry(row, dump_document(kind.document_of(row, names)))
+            document = kind.document_of(row, names)
+            entries[name] = Entry(row, document, spelling(document))
         found[kind.folder] = entries
     return found
 
@@ -222,20 +228,23 @@ def _names(before: Snapshot, pruned_to: Mapping[str, Mapping[str, Document]]) ->
 
 def _save_all(
     kind: Kind, target: Target, wanted: Mapping[str, Document], standing: Mapping[str, Entry]
-) -> None:
-    """Save what differs. Raises InvalidConfiguration."""
+) -> bool:
+    """Save what differs. Returns whether something did. Raises InvalidConfiguration."""
+    is_saved = False
     with _faults_of(kind, kind.folder):
         order = kind.ordered({name: document.value for name, document in wanted.items()})
     for name in order:
         path, document = wanted[name].path, kind.completed(wanted[name].value)
         entry = standing.get(name)
-        if entry is not None and entry.text == dump_document(document):
+        if entry is not None and entry.spelling == spelling(document):
             continue
         with _faults_of(kind, path):
             if entry is None and name != name.strip():
                 raise InvalidDocument(kind.key, "It begins or ends with a space.")
             row = copy(entry.row) if entry is not None else None
             kind.save(target, row, kind.values_in(target, row, document))
+        is_saved = True
+    return is_saved
 
 
 def _prune(
@@ -297,7 +306,7 @@ def _changes(before: Snapshot, after: Snapshot, paths: Mapping[tuple[str, str], 
         old, new = before[kind.folder], after[kind.folder]
         for name in sorted(old | new):
             was, is_now = old.get(name), new.get(name)
-            if was is not None and is_now is not None and was.text == is_now.text:
+            if was is not None and is_now is not None and was.spelling == is_now.spelling:
                 continue
             action: Any = "created" if was is None else "deleted" if is_now is None else "changed"
             yield Change(kind, name, paths[kind.folder, name], action, was, is_now)
@@ -313,7 +322,7 @@ def _leftovers(
         for name in sorted(after[kind.folder]):
             place = kind.folder, name
             if name not in wanted.get(kind.folder, {}) and not kind.is_untouched(
-                after[kind.folder][name].text
+                after[kind.folder][name].document
             ):
                 yield Leftover(kind, name, paths[place], kept.get(place, ""))
 
@@ -321,7 +330,7 @@ def _leftovers(
 def _fingerprint(before: Snapshot, after: Snapshot) -> str:
     texts = [
         {
-            folder: {name: entry.text for name, entry in entries.items()}
+            folder: {name: entry.spelling for name, entry in entries.items()}
             for folder, entries in snapshot.items()
         }
         for snapshot in (before, after)

@@ -8,7 +8,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from campaigns.configuration.documents import InvalidDocument
-from config.ids import parse_uuid
+from config.ids import NO_ID, parse_uuid
 
 SEGMENT: Final = "segment"
 TEMPLATE: Final = "template"
@@ -27,7 +27,7 @@ class Names:
 
     def to_name(self, holder: Mapping[str, Any], path: str, kind: str) -> dict[str, Any]:
         """Replace an id by the name; the id of what is gone stays."""
-        found = self.by_id[kind].get(parse_uuid(holder.get(_IDS[kind])) or UUID(int=0))
+        found = self.by_id[kind].get(parse_uuid(holder.get(_IDS[kind])) or NO_ID)
         if found is None:
             return dict(holder)
         return {

@@ -2,9 +2,9 @@
 
 import sys
 from argparse import ArgumentParser
-from typing import Any
+from typing import Any, NoReturn
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from campaigns.configuration.impact import describe_impact
 from campaigns.configuration.plans import plan_configuration
@@ -25,6 +25,18 @@ class Command(BaseCommand):
     """`plan_configuration FOLDER --workspace ID`; exit status 0: nothing differs, 2: something does, 1: an error."""
 
     help = "Print how a workspace differs from a folder; nothing is changed. Exit status 2 where it does."
+
+    def create_parser(self, prog_name: str, subcommand: str, **options: Any) -> CommandParser:
+        """Return the parser; wrong options are an error, whose status is not the one of differences."""
+        parser = super().create_parser(prog_name, subcommand, **options)
+
+        def refuse(message: str) -> NoReturn:
+            if not parser.called_from_command_line:
+                raise CommandError(message)
+            parser.exit(1, f"{parser.format_usage()}{parser.prog}: {message}\n")
+
+        parser.error = refuse  # type: ignore[method-assign]  # argparse has no other way
+        return parser
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the options."""

@@ -3,7 +3,7 @@
 from io import StringIO
 
 import pytest
-from django.core.management import CommandError, call_command
+from django.core.management import CommandError, call_command, execute_from_command_line
 
 from campaigns.configuration.plans import dump_configuration
 from campaigns.models import Template
@@ -55,6 +55,13 @@ def test_the_last_file_is_bad_and_nothing_is_applied(workspace, tmp_path):
         with pytest.raises(CommandError, match=r"campaigns/zzz\.yaml: goal"):
             run(command, tmp_path, empty, *options)
         assert dump_configuration(empty.id) == before
+
+
+def test_wrong_options_are_no_differences(capsys):
+    with pytest.raises(SystemExit) as exit_:
+        execute_from_command_line(["manage.py", "plan_configuration", ".", "--no-such-option"])
+    assert exit_.value.code == 1
+    assert "--workspace" in capsys.readouterr().err
 
 
 def test_what_cannot_be_is_an_error(workspace, tmp_path):
