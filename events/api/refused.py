@@ -114,7 +114,7 @@ class RefusedEventViewSet(NativeViewSet):
     @extend_schema(
         operation_id="listRefusalCauses", responses={200: CauseSerializer(many=True), **READ_REFUSALS}
     )
-    @action(detail=False, methods=["get"])
+    @action(detail=False, methods=["get"], pagination_class=None, filterset_class=None)
     def causes(self, request: Request, workspace_id: str) -> Response:
         """Count refused events by type and cause, the most frequent first."""
         found = causes(self.get_queryset())
