@@ -287,6 +287,7 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
         "MessageChannelEnum": "campaigns.api.choices.CHANNELS",
         "MessageStatusEnum": "campaigns.models.Message.Status",
         "ReasonEnum": "campaigns.api.choices.REASONS",
+        "SuppressionReasonEnum": "campaigns.models.Suppression.Reason",
         "EnrollmentStatusEnum": "campaigns.api.choices.RUN_STATUSES",
     },
     "COMPONENT_SPLIT_REQUEST": True,
