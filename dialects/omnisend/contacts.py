@@ -8,6 +8,7 @@ from django.db import transaction
 from django.utils.http import urlencode
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter
+from msgspec.structs import replace
 from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -169,18 +170,21 @@ class ContactViewSet(OmnisendAccess, WorkspaceViewSet):
     @action(detail=False, methods=["post"], url_path="contacts/tags", url_name="omnisend-tagging")
     def tag(self, request: Request, **kwargs: Any) -> Response:
         """Add tags to the contacts that are named; who is not known is ignored."""
-        selection = parse_selection(object_body(request))
-        for contact in self._selected(selection.references):
-            update_contact(self.workspace.id, contact, ContactChanges(tags=selection.tags))
+        references, tags = parse_selection(object_body(request))
+        changes = ContactChanges(tags=tags)
+        tagging = [replace(each, update_matched=True, changes=changes) for each in references]
+        with transaction.atomic():
+            resolve_contacts(self.workspace.id, tagging)
         return Response(status=202)
 
     @document("Remove tags from contacts", {202: None}, body=_SELECTION)
     @tag.mapping.delete
     def untag(self, request: Request, **kwargs: Any) -> Response:
         """Remove tags from the contacts that are named; who is not known is ignored."""
-        selection = parse_selection(object_body(request))
-        for contact in self._selected(selection.references):
-            untag_contact(self.workspace.id, contact, *selection.tags)
+        references, tags = parse_selection(object_body(request))
+        with transaction.atomic():
+            for contact in self._selected(references):
+                untag_contact(self.workspace.id, contact, *tags)
         return Response(status=202)
 
     @document("Get a contact by its id, e-mail address or phone number", {200: _ANSWER})

@@ -82,6 +82,20 @@ _OMNISEND = Endpoint(
     _has("title", "status"),
     typed=(("eventName",), ("contact",), ("contact", "email"), ("properties",)),
 )
+_OMNISEND_V5 = Endpoint(
+    "omnisend, v5",
+    "/v5/events",
+    _OMNISEND.body,
+    _has("title", "status"),
+    typed=_OMNISEND.typed,
+)
+_OMNISEND_V3 = Endpoint(
+    "omnisend, v3",
+    "/v3/events",
+    {"systemName": "purchase", "email": "a@example.test", "fields": {"word": "x"}},
+    _has("error"),
+    typed=(("systemName",), ("email",), ("fields",)),
+)
 _SEGMENT = Endpoint(
     "segment",
     "/v1/track",
@@ -105,7 +119,17 @@ _BATCH = Endpoint(
     _has("error"),
     typed=(("events",),),
 )
-ENDPOINTS = [_AUTOSEND, _LEADPUSH, _SURESEND, _OMNISEND, _SEGMENT, _NATIVE, _BATCH]
+ENDPOINTS = [
+    _AUTOSEND,
+    _LEADPUSH,
+    _SURESEND,
+    _OMNISEND,
+    _OMNISEND_V5,
+    _OMNISEND_V3,
+    _SEGMENT,
+    _NATIVE,
+    _BATCH,
+]
 
 NOT_JSON = {
     "cut off": b'{"type": "x"',

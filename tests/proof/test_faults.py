@@ -26,6 +26,13 @@ FAULT_BODIES = {
         "status": 500,
         "detail": "Internal server error",
     },
+    "omnisend, v5": {
+        "type": "https://problems.omnisend.com/internal-error",
+        "title": "Internal error",
+        "status": 500,
+        "detail": "Internal server error",
+    },
+    "omnisend, v3": {"error": "Internal server error"},
     "segment": {"success": False, "code": "fault", "message": "Internal server error"},
     "native": {"error": "Internal server error"},
     "batch": {"error": "Internal server error"},

@@ -237,3 +237,21 @@ def test_a_contact_of_another_workspace_is_a_404(ask, ada):
     selection = {"contactIDs": [ada["id"]], "tags": ["x"]}
     assert ask("post", "/v5/contacts/tags", selection, secret=other).status_code == 202
     assert ask("get", f"/v5/contacts/{ada['id']}").json() == ada
+
+
+def test_a_page_costs_the_same_however_many_are_on_it(ask, ada, django_assert_max_num_queries):
+    for number in range(12):
+        ask(
+            "post", "/v3/contacts", {"email": f"p{number}@example.com", "tags": ["t"], "status": "subscribed"}
+        )
+    with django_assert_max_num_queries(12):
+        assert len(ask("get", "/v5/contacts").json()["contacts"]) == 13
+
+
+def test_many_contacts_are_tagged_by_a_few_statements(ask, django_assert_max_num_queries):
+    emails = [f"p{number}@example.com" for number in range(40)]
+    batch = {"method": "POST", "endpoint": "contacts", "items": [{"email": each} for each in emails]}
+    assert ask("post", "/v5/batches", batch).status_code == 201
+    with django_assert_max_num_queries(30):
+        assert ask("post", "/v5/contacts/tags", {"emails": emails, "tags": ["a"]}).status_code == 202
+    assert {tuple(each.tag_names) for each in Contact.objects.all()} == {("a",)}
