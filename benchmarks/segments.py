@@ -191,11 +191,11 @@ def lanes(workspace: UUID, segment_id: UUID, work: str) -> list[tuple[str, UUID,
     return [(work, workspace, segment_id, lane) for lane in range(LANE_COUNT)]
 
 
-def work_on_lane(work: str, workspace: UUID, segment_id: UUID, lane: int) -> str:
+def work_on_lane(work: str, workspace: UUID, segment_id: UUID, lane: int) -> bool:
     """Build or announce a lane of a segment."""
-    from segments.build import build_lane, publish_lane
+    from segments.build import BUILDS, PUBLICATIONS
 
-    return (build_lane if work == "build" else publish_lane)(workspace, segment_id, lane)[0]
+    return (BUILDS if work == "build" else PUBLICATIONS).run_lane(workspace, segment_id, lane)
 
 
 def fill(

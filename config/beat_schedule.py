@@ -43,11 +43,6 @@ SCHEDULE: dict[str, dict[str, Any]] = {
         "next_due": "campaigns.schedule.abandoned_messages",
         "every": 15,
     },
-    "idle segments": {
-        "task": "segments.tasks.sweep_segments",
-        "next_due": "segments.schedule.idle_segments",
-        "every": 15,
-    },
     "idle backfills": {
         "task": "workspaces.tasks.sweep_backfills",
         "next_due": "workspaces.schedule.idle_backfills",

@@ -45,6 +45,8 @@ BACKFILLS = {
     "contacts.merging.reassignment.MERGES": "contacts_merge",
     "contacts.erasure.erasures.ERASURES": "contacts_erasure",
     "scoring.rescoring.RESCORES": "workspaces_backfilljob",
+    "segments.build.BUILDS": "workspaces_backfilljob",
+    "segments.build.PUBLICATIONS": "workspaces_backfilljob",
     "campaigns.journeys.date_triggers.DATES": "workspaces_backfilljob",
 }
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
-from time import monotonic
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from django.conf import settings
@@ -16,7 +15,9 @@ from django.db import transaction
 from django.db.models import F
 
 from config import clock, ids
+from config.db.backfill import Batch
 from config.db.statements import execute, fetch_all
+from config.db.timeouts import milliseconds
 from config.ids import NO_ID
 from config.runtime.background import wake
 from contacts.models import Contact
@@ -30,11 +31,11 @@ from events.aggregates.registry import (
 from events.errors import InvalidCondition
 from events.models import EffectsLevel
 from events.processing.bisection import bisect_failures
-from events.processing.effects import bump_rules_version, lock_lane
+from events.processing.lane_backfills import END, LaneBackfill, LanePosition, begin_lanes, unfinished_lanes
 from events.processing.timers import cancel_timers
 from events.rules import AggregateSpec, aggregates_of_rule, parse_rule
 from events.stream.derived_events import record_derived_events
-from events.stream.outbox import LANE_COUNT, LANE_SQL
+from events.stream.outbox import LANE_SQL
 from segments.errors import SegmentNotBuilt
 from segments.evaluation import evaluate_contacts
 from segments.models import Segment
@@ -82,13 +83,13 @@ def start_build(segment: Segment, raw: dict[str, Any], *, publishes: bool, now: 
     retire(segment, segment.draft_version)
     segment.draft_rule, segment.draft_version = raw, ids.uuid7()
     segment.build, segment.build_publishes = Segment.Build.RUNNING, publishes
-    segment.build_started_at = segment.progressed_at = now
+    segment.build_started_at = now
     segment.build_lanes_done = segment.build_evaluated = 0
     segment.build_total = Contact.objects.in_workspace(segment.workspace_id).canonical().count()
     if segment.parked_at is None:
         segment.error = ""
     register_aggregates(segment.workspace_id, aggregates_of_rule(parse_rule(raw)))
-    wake("segments.tasks.process_segment", str(segment.workspace_id), str(segment.id))
+    begin_lanes(BUILDS.path, segment.workspace_id, segment.id)
 
 
 def promote_draft(segment: Segment, now: datetime) -> None:
@@ -103,9 +104,9 @@ def promote_draft(segment: Segment, now: datetime) -> None:
     segment.draft_rule = segment.draft_version = None
     segment.build = Segment.Build.NONE
     segment.parked_at, segment.error = None, ""
-    segment.published_at = segment.publishing_since = segment.progressed_at = now
+    segment.published_at = segment.publishing_since = now
     segment.published_lanes = 0
-    wake("segments.tasks.process_segment", str(segment.workspace_id), str(segment.id))
+    begin_lanes(PUBLICATIONS.path, segment.workspace_id, segment.id)
 
 
 def retire(segment: Segment, version: UUID | None) -> None:
@@ -114,99 +115,14 @@ def retire(segment: Segment, version: UUID | None) -> None:
         wake("segments.tasks.purge_versions", str(segment.workspace_id), [str(version)])
 
 
-def build_lane(
-    workspace_id: UUID,
-    segment_id: UUID,
-    lane: int,
-    *,
-    after: UUID | None = None,
-    at_most_seconds: float | None = None,
-) -> tuple[str, UUID | None]:
-    """Evaluate a lane's contacts by the draft. Returns "done", "nothing", "failed" or "more" with where to go on.
-
-    The last lane that is done publishes the draft, or marks it as built. Safe to run twice, even at once.
-    """
-    segment = _segment_with(workspace_id, segment_id, build=Segment.Build.RUNNING)
-    if segment is None or segment.draft_version is None:
-        return "nothing", None
-    if segment.build_lanes_done == ALL_LANES:
-        return _finish_build(workspace_id, segment_id), None
-    if segment.build_lanes_done >> lane & 1:
-        return "nothing", None
-    read = parse_rule_version(segment, segment.draft_rule, segment.draft_version)
-    if isinstance(read, tuple):
-        park_rule_version(workspace_id, *read, clock.now())
-        return "failed", None
-    started = monotonic()
-    if after is None:
-        with lock_lane(workspace_id, lane):
-            build_aggregates(workspace_id, lane, aggregates_of_rule(read.rule))
-    while chunk := _next_contacts(workspace_id, lane, after):
-        if (word := _build_chunk(workspace_id, read, lane, chunk)) != "done":
-            return word, None
-        after = chunk[-1]
-        if at_most_seconds is not None and monotonic() - started > at_most_seconds:
-            return "more", after
-    return _finish_lane(workspace_id, read, lane), None
-
-
-def publish_lane(
-    workspace_id: UUID,
-    segment_id: UUID,
-    lane: int,
-    *,
-    after: UUID | None = None,
-    at_most_seconds: float | None = None,
-) -> tuple[str, UUID | None]:
-    """Publish who entered and left with a promoted draft, of a lane. Returns as build_lane."""
-    segment = _segment_with(workspace_id, segment_id, publishing_since__isnull=False)
-    if segment is None or segment.published_lanes >> lane & 1:
-        return "nothing", None
-    started = monotonic()
-    while True:
-        with lock_lane(workspace_id, lane):
-            if not _serving(segment).update(progressed_at=clock.now()):
-                return "nothing", None
-            chunk = _publish_chunk(segment, lane, after or NO_ID, clock.now())
-        if chunk is None:
-            break
-        after = chunk
-        if at_most_seconds is not None and monotonic() - started > at_most_seconds:
-            return "more", after
-    with transaction.atomic():
-        _serving(segment).update(published_lanes=F("published_lanes").bitor(1 << lane))
-        _serving(segment).filter(published_lanes=ALL_LANES).update(publishing_since=None)
-    return "done", None
-
-
 def run_build(workspace_id: UUID, segment_id: UUID) -> str:
     """Build and publish all that is left, here and now: for commands and tests. Returns "done" or "nothing"."""
-    words = [
-        work(workspace_id, segment_id, lane)[0]
-        for work in (build_lane, publish_lane)
-        for lane in range(LANE_COUNT)
+    lanes = [
+        backfill.run_lane(workspace_id, segment_id, lane)
+        for backfill in (BUILDS, PUBLICATIONS)
+        for lane in unfinished_lanes(backfill.path, workspace_id, segment_id)
     ]
-    return "done" if "done" in words else "nothing"
-
-
-def unfinished_segments(idle_seconds: float = 0) -> list[tuple[UUID, UUID]]:
-    """Return (workspace, segment) of all that are being built or published, and stand still for so long."""
-    still = clock.now() - timedelta(seconds=idle_seconds)
-    rows = Segment.objects.unfinished().filter(progressed_at__lte=still).order_by("progressed_at")
-    return list(rows.values_list("workspace_id", "id"))
-
-
-def unfinished_lanes(workspace_id: UUID, segment_id: UUID) -> tuple[list[int], list[int]]:
-    """Return the lanes that are to be built, and those that are to be published."""
-    segment = Segment.objects.in_workspace(workspace_id).unfinished().filter(id=segment_id).first()
-    if segment is None:
-        return [], []
-    building = []
-    if segment.build == Segment.Build.RUNNING:
-        # With every lane done, one is left to publish.
-        building = _lanes_without(segment.build_lanes_done) or [0]
-    announcing = _lanes_without(segment.published_lanes) if segment.publishing_since is not None else []
-    return building, announcing
+    return "done" if lanes else "nothing"
 
 
 def workspaces_with_segments() -> list[UUID]:
@@ -256,23 +172,36 @@ def _segment_with(workspace_id: UUID, segment_id: UUID, **state: Any) -> Segment
     return Segment.objects.in_workspace(workspace_id).filter(id=segment_id, **state).first()
 
 
-def _lanes_without(bits: int) -> list[int]:
-    return [lane for lane in range(LANE_COUNT) if not bits >> lane & 1]
-
-
-def _next_contacts(workspace_id: UUID, lane: int, after: UUID | None) -> list[UUID]:
-    rows = fetch_all(
-        "SELECT id FROM contacts_contact WHERE workspace_id = %s AND id > %s AND merged_into_id IS NULL"
-        f" AND {LANE_SQL.format('id')} = %s ORDER BY id LIMIT %s",
-        [workspace_id, after or NO_ID, lane, CHUNK],
+def _build_batch(position: LanePosition) -> Batch:
+    """Evaluate the next contacts of a lane by the draft, if it is still being built."""
+    workspace_id, lane = position.workspace_id, position.lane
+    segment = _segment_with(workspace_id, position.subject_id, build=Segment.Build.RUNNING)
+    if segment is None or segment.draft_version is None:
+        return Batch(None)
+    read = parse_rule_version(segment, segment.draft_rule, segment.draft_version)
+    if isinstance(read, tuple):
+        park_rule_version(workspace_id, *read, clock.now())
+        return Batch(None)
+    if position.after == NO_ID and build_aggregates(workspace_id, lane, aggregates_of_rule(read.rule)):
+        return Batch(str(NO_ID))
+    contact_ids = position.contacts(CHUNK)
+    if contact_ids and not _evaluate(workspace_id, read, lane, contact_ids):
+        return Batch(None)
+    is_more = len(contact_ids) == CHUNK
+    draft = Segment.objects.in_workspace(workspace_id).filter(id=segment.id)
+    # Last, for lanes that are built at the same time wait here for one another.
+    draft.update(
+        build_evaluated=F("build_evaluated") + len(contact_ids),
+        build_lanes_done=F("build_lanes_done").bitor(0 if is_more else 1 << lane),
     )
-    return [contact_id for (contact_id,) in rows]
+    if is_more:
+        return Batch(str(contact_ids[-1]), done=CHUNK)
+    is_last = draft.filter(build_lanes_done=ALL_LANES).exists()
+    return Batch(END if is_last else None, done=len(contact_ids))
 
 
-def _build_chunk(
-    workspace_id: UUID, rule_version: RuleVersion, lane: int, contact_ids: Sequence[UUID]
-) -> str:
-    """Evaluate some contacts. Returns "done", "failed", or "nothing" where the draft is another by now."""
+def _evaluate(workspace_id: UUID, rule_version: RuleVersion, lane: int, contact_ids: Sequence[UUID]) -> bool:
+    """Evaluate contacts. Returns False where the draft fails, whose build ends then."""
     failed = []
 
     def evaluate(_: object) -> None:
@@ -283,51 +212,39 @@ def _build_chunk(
         failed.append(error)
         park_rule_version(workspace_id, rule_version, error, clock.now())
 
-    with lock_lane(workspace_id, lane, timeout_seconds=settings.TIMEOUTS["effects"].statement_seconds):
-        if not _draft(workspace_id, rule_version).exists():
-            return "nothing"
-        bisect_failures([rule_version], evaluate, park_item)
-        # Last, for lanes that are built at the same time wait here for one another.
-        _draft(workspace_id, rule_version).update(
-            build_evaluated=F("build_evaluated") + len(contact_ids), progressed_at=clock.now()
-        )
-    return "failed" if failed else "done"
+    seconds = settings.TIMEOUTS["effects"].statement_seconds
+    execute(f"SET LOCAL statement_timeout = {milliseconds(seconds)}")
+    bisect_failures([rule_version], evaluate, park_item)
+    return not failed
 
 
-def _finish_lane(workspace_id: UUID, rule_version: RuleVersion, lane: int) -> str:
-    draft = _draft(workspace_id, rule_version)
-    draft.update(build_lanes_done=F("build_lanes_done").bitor(1 << lane), progressed_at=clock.now())
-    return _finish_build(workspace_id, rule_version.segment_id)
-
-
-@transaction.atomic
-def _finish_build(workspace_id: UUID, segment_id: UUID) -> str:
-    """Publish a draft whose lanes are all done, or mark it as built."""
+def _finish_build(workspace_id: UUID, segment_id: UUID) -> None:
+    """Publish a draft whose lanes are all done, or mark it as built; with the rules held as by an edit."""
     done = Segment.objects.in_workspace(workspace_id).filter(
         id=segment_id, build=Segment.Build.RUNNING, build_lanes_done=ALL_LANES
     )
-    if not done.exists():
-        return "done"
-    bump_rules_version(workspace_id)
     segment = done.select_for_update().first()
     if segment is None:
-        return "done"
+        return
     if segment.build_publishes:
         promote_draft(segment, clock.now())
     else:
         segment.build = Segment.Build.DONE
     segment.save()
-    return "done"
 
 
-def _draft(workspace_id: UUID, rule_version: RuleVersion) -> Any:
-    return Segment.objects.in_workspace(workspace_id).filter(
-        id=rule_version.segment_id, draft_version=rule_version.version, build=Segment.Build.RUNNING
-    )
-
-
-def _serving(segment: Segment) -> Any:
-    return Segment.objects.in_workspace(segment.workspace_id).filter(id=segment.id, version=segment.version)
+def _publish_batch(position: LanePosition) -> Batch:
+    """Publish who entered and left with a promoted draft, of a lane's next contacts."""
+    segment = _segment_with(position.workspace_id, position.subject_id, publishing_since__isnull=False)
+    if segment is None:
+        return Batch(None)
+    last = _publish_chunk(segment, position.lane, position.after, clock.now())
+    if last is not None:
+        return Batch(str(last))
+    serving = Segment.objects.in_workspace(position.workspace_id).filter(id=segment.id)
+    serving.update(published_lanes=F("published_lanes").bitor(1 << position.lane))
+    serving.filter(published_lanes=ALL_LANES).update(publishing_since=None)
+    return Batch(None)
 
 
 def _publish_chunk(segment: Segment, lane: int, after: UUID, now: datetime) -> UUID | None:
@@ -400,3 +317,7 @@ _STALE_VERSIONS = _STALE.format(
     table="segments_membership", column="version", kept="s.version, s.draft_version"
 )
 _STALE_SEGMENTS = _STALE.format(table="segments_membershipperiod", column="segment_id", kept="s.id")
+BUILDS: Final = LaneBackfill("segments.build.BUILDS", _build_batch, finish=_finish_build)
+"""Drafts that are evaluated for every contact."""
+PUBLICATIONS: Final = LaneBackfill("segments.build.PUBLICATIONS", _publish_batch)
+"""Promoted drafts whose entries and exits are published."""

@@ -62,8 +62,6 @@ class Segment(TenantModel):
     # Since the promotion: who it let in and removed is being published, lane by lane too.
     publishing_since = models.DateTimeField(null=True, editable=False)
     published_lanes = models.PositiveIntegerField(default=0, editable=False)
-    # When the work in the background went on the last time: a sweep takes up what stands still.
-    progressed_at = models.DateTimeField(null=True, editable=False)
     parked_at = models.DateTimeField(null=True, editable=False)
     error = models.TextField(blank=True, editable=False)
     created_at = models.DateTimeField(default=clock.now, editable=False)

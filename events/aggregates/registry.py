@@ -163,21 +163,22 @@ def recompute_aggregates(
             _recount(workspace_id, contact_ids, name, named)
 
 
-def build_aggregates(workspace_id: UUID, lane: int, specs: Collection[AggregateSpec]) -> None:
-    """Build the aggregates that this lane lacks. The lane must be locked until the commit."""
+def build_aggregates(workspace_id: UUID, lane: int, specs: Collection[AggregateSpec]) -> bool:
+    """Build the aggregates that this lane lacks; it must be locked until the commit. Returns whether any were."""
     missing = [
         aggregate.spec
         for aggregate in maintained_aggregates(workspace_id)
         if aggregate.spec in specs and not aggregate.lanes_built >> lane & 1
     ]
     if not missing:
-        return
+        return False
     for contact_ids in contacts_of_lane(workspace_id, lane):
         recompute_aggregates(workspace_id, contact_ids, missing)
     execute(
         "UPDATE events_aggregate SET lanes_built = lanes_built | %s WHERE workspace_id = %s AND id = ANY(%s)",
         [1 << lane, workspace_id, [spec.id_in(workspace_id) for spec in missing]],
     )
+    return True
 
 
 def contacts_of_lane(workspace_id: UUID, lane: int, size: int = 5_000) -> Iterator[list[UUID]]:

@@ -163,14 +163,12 @@ _LOCK_LANE = "SELECT pg_advisory_xact_lock(hashtextextended(%s::text, %s::int))"
 
 
 @contextmanager
-def lock_lane(workspace_id: UUID, lane: int, *, timeout_seconds: float | None = None) -> Iterator[None]:
+def lock_lane(workspace_id: UUID, lane: int) -> Iterator[None]:
     """Open a transaction for background work on a lane: no effects are applied there, and the rules do not change.
 
-    Waits for a runner that has the lane. A statement may take `timeout_seconds`; None: what it may in this process.
+    Waits for a runner that has the lane.
     """
     with transaction.atomic(durable=True), connection.cursor() as cursor:
-        if timeout_seconds is not None:
-            cursor.execute(f"SET LOCAL statement_timeout = {milliseconds(timeout_seconds)}")
         cursor.execute(_LOCK_LANE, [str(workspace_id), lane])
         lock_rules(workspace_id)
         yield

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
+from django.db import transaction
 from django.db.models import Max
 
 from config import clock
@@ -14,12 +15,14 @@ from config.db.backfill import Backfill, Batch
 from config.db.statements import fetch_all
 from config.ids import NO_ID
 from config.runtime import background
-from events.processing.effects import lock_lane
+from events.processing.effects import bump_rules_version, lock_lane
 from events.stream.outbox import LANE_COUNT, LANE_SQL
 from workspaces.models import BackfillJob
 
 IDLE_SECONDS: Final = 30
 """After which work of which no lane goes on is taken up again: its message was lost."""
+END: Final = "end"
+"""The cursor of the last lane where the work is to be finished for all of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +82,7 @@ class LaneBackfill(Backfill[BackfillJob]):
     """A kind of work over all contacts, lane by lane; workers share the lanes.
 
     `path` is where it stands in the code, and the jobs' kind. While a batch is processed its lane and the rules
-    are held.
+    are held. The lane whose last batch has the cursor END calls `finish`, with the rules held as by an edit.
     """
 
     def __init__(
@@ -87,10 +90,16 @@ class LaneBackfill(Backfill[BackfillJob]):
         path: str,
         process_batch: Callable[[LanePosition], Batch],
         *,
-        statement_seconds: Callable[[], float | None] = lambda: None,
+        finish: Callable[[UUID, UUID], None] = lambda workspace_id, subject_id: None,
     ) -> None:
-        self.path, self._statement_seconds = path, statement_seconds
-        super().__init__(self._unfinished, lambda job: process_batch(_position_of(job)), hold=self._hold_lane)
+        def process(job: BackfillJob) -> Batch:
+            if not _is_through(job):
+                return process_batch(_position_of(job))
+            finish(job.workspace_id, UUID(job.subject))
+            return Batch(None)
+
+        self.path = path
+        super().__init__(self._unfinished, process, hold=_hold_lane, held_for=_is_through)
 
     def run_lane(
         self, workspace_id: UUID, subject_id: UUID, lane: int, *, at_most_seconds: float | None = None
@@ -115,10 +124,20 @@ class LaneBackfill(Backfill[BackfillJob]):
     def _unfinished(self) -> Any:
         return BackfillJob.objects.filter(kind=self.path, finished_at=None)
 
-    @contextmanager
-    def _hold_lane(self, job: BackfillJob) -> Iterator[None]:
-        with lock_lane(job.workspace_id, job.part, timeout_seconds=self._statement_seconds()):
+
+@contextmanager
+def _hold_lane(job: BackfillJob) -> Iterator[None]:
+    if not _is_through(job):
+        with lock_lane(job.workspace_id, job.part):
             yield
+        return
+    with transaction.atomic(durable=True):
+        bump_rules_version(job.workspace_id)
+        yield
+
+
+def _is_through(job: BackfillJob) -> bool:
+    return bool(job.cursor == END)
 
 
 def _jobs(path: str, workspace_id: UUID, subject_id: UUID | str) -> Any:

@@ -47,7 +47,7 @@ from events.stream.types import IncomingEvent, SchemaPolicy
 from scoring.models import ScoringRule
 from scoring.rescoring import rescore_lane
 from scoring.rules import delete_rule, save_rule
-from segments.build import build_lane, publish_lane, unfinished_lanes, unfinished_segments
+from segments.build import BUILDS, PUBLICATIONS
 from segments.definitions import create_segment, delete_segment, rebuild_segment, update_segment
 from segments.errors import SegmentInUse
 from segments.models import Membership, MembershipPeriod, Segment
@@ -319,22 +319,16 @@ class Mill(RuleBasedStateMachine):
 
     def _build(self, lanes) -> None:
         self._skip_empty_lanes()
-        for _, segment_id in unfinished_segments():
-            for work, place in ((build_lane, 0), (publish_lane, 1)):
-                for lane in unfinished_lanes(self.workspace.id, segment_id)[place]:
-                    if lane in lanes:
-                        word, _ = work(self.workspace.id, segment_id, lane)
-                        assert word == "done"
+        for segment in self._segments().unfinished():
+            for work in (BUILDS, PUBLICATIONS):
+                for lane in lanes:
+                    assert work.run_lane(self.workspace.id, segment.id, lane)
 
     def _skip_empty_lanes(self) -> None:
         """Take the lanes in which nobody is as done: they would be, after most of the time of this test."""
         inhabited = sum(1 << lane for lane in {life.lane for life in self.lives})
         empty = (1 << LANE_COUNT) - 1 - inhabited
         Aggregate.objects.filter(workspace=self.workspace).update(lanes_built=F("lanes_built").bitor(empty))
-        self._segments().filter(build="running").update(build_lanes_done=F("build_lanes_done").bitor(empty))
-        self._segments().exclude(publishing_since=None).update(
-            published_lanes=F("published_lanes").bitor(empty)
-        )
 
     def _segments(self):
         return Segment.objects.filter(workspace=self.workspace).order_by("id")

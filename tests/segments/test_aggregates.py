@@ -7,7 +7,7 @@ from events.aggregates.registry import built_aggregates
 from events.models import Aggregate, ContactAggregate
 from events.processing.effects import apply_effects
 from events.stream.outbox import LANE_COUNT
-from segments.build import build_lane, purge_stale_rows, run_build
+from segments.build import BUILDS, purge_stale_rows, run_build
 from segments.definitions import create_segment, delete_segment, update_segment
 from segments.models import Membership, MembershipPeriod
 from segments.tasks import purge_versions, sweep_stale_rows
@@ -109,7 +109,7 @@ def test_a_rule_that_asks_again_amid_the_forgetting_is_right(workspace, jane):
     def meanwhile(*arguments):
         again.append(create_segment(workspace.id, name="Again", raw=twice("buy")))
         for lane in range(LANE_COUNT // 2):
-            build_lane(workspace.id, again[0].id, lane)
+            BUILDS.run_lane(workspace.id, again[0].id, lane)
         return real(*arguments)
 
     with pytest.MonkeyPatch.context() as patch:

@@ -2,19 +2,13 @@
 
 import pytest
 
+from config.runtime import background
 from events.models import EffectsLevel, EventBatch
 from events.processing.effects import apply_effects
+from events.processing.lane_backfills import begin_lanes, unfinished_lanes
 from events.stream.outbox import LANE_COUNT
 from segments import build as building
-from segments.build import (
-    build_lane,
-    progress_of,
-    publish_lane,
-    purge_stale_rows,
-    run_build,
-    unfinished_lanes,
-    unfinished_segments,
-)
+from segments.build import BUILDS, PUBLICATIONS, progress_of, purge_stale_rows, run_build
 from segments.definitions import (
     create_segment,
     delete_segment,
@@ -26,9 +20,9 @@ from segments.definitions import (
 from segments.errors import SegmentHasNoDraft, SegmentNotBuilt
 from segments.memberships import count_members, members, members_at, segments_of
 from segments.models import Membership, MembershipPeriod, Segment
-from segments.tasks import build_segment_lane, publish_segment_lane, sweep_segments
 from tests.contacts.factories import a_contact
 from tests.segments.factories import a_segment, did, none_of, send, stays, told, who_is_in
+from workspaces import tasks
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -72,7 +66,7 @@ def test_the_old_rule_serves_until_the_draft_is_promoted(workspace, people):
     segment = a_segment(workspace, did("buy"))
     update_segment(workspace.id, segment, raw=none_of(did("buy")))
     for lane in range(LANE_COUNT - 1):
-        build_lane(workspace.id, segment.id, lane)
+        BUILDS.run_lane(workspace.id, segment.id, lane)
     assert who_is_in(segment) == ids(people[::2])
     send(workspace, people[1], "buy")
     assert who_is_in(segment) == ids(people[::2]) | {people[1].id}
@@ -130,7 +124,7 @@ def test_a_draft_that_is_dropped_leaves_nothing(workspace, people):
 def test_an_edit_amid_a_build_starts_it_anew(workspace, people):
     segment = create_segment(workspace.id, name="Edited", raw=did("buy"))
     for lane in range(LANE_COUNT // 2):
-        build_lane(workspace.id, segment.id, lane)
+        BUILDS.run_lane(workspace.id, segment.id, lane)
     update_segment(workspace.id, segment, raw=none_of(did("buy")))
     run_build(workspace.id, segment.id)
     assert who_is_in(segment) == ids(people[1::2])
@@ -151,21 +145,31 @@ def test_a_build_continues_after_its_last_batch(workspace, people, monkeypatch):
     segment = create_segment(workspace.id, name="Buyers", raw=did("buy"))
     lane = people[0].id.int % LANE_COUNT
     of_lane = [person.id for person in people if person.id.int % LANE_COUNT == lane]
-    after, seen = None, []
-    while True:
-        word, after = build_lane(workspace.id, segment.id, lane, after=after, at_most_seconds=0)
-        if word != "more":
-            break
-        seen.append(after)
-    assert (word, seen) == ("done", of_lane)
-    assert build_lane(workspace.id, segment.id, lane) == ("nothing", None)
+    real, evaluated = building.evaluate_contacts, []
+
+    def kill(workspace_id, rule_version, contact_ids, *arguments):
+        real(workspace_id, rule_version, contact_ids, *arguments)
+        evaluated.append(contact_ids[0])
+        if len(evaluated) == 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(building, "evaluate_contacts", kill)
+    with pytest.raises(KeyboardInterrupt):
+        BUILDS.run_lane(workspace.id, segment.id, lane)
+    assert not BUILDS.run_lane(workspace.id, segment.id, lane, at_most_seconds=0)
+    assert BUILDS.run_lane(workspace.id, segment.id, lane)
+    # The first batch was rolled back.
+    assert evaluated == [of_lane[0], *of_lane]
+    assert BUILDS.run_lane(workspace.id, segment.id, lane)
+    segment.refresh_from_db()
+    assert (progress_of(segment).judged, len(evaluated)) == (len(of_lane), len(of_lane) + 1)
 
 
 def test_progress_is_shown(workspace, people):
     segment = create_segment(workspace.id, name="Buyers", raw=did("buy"))
     assert (progress_of(segment).fraction, progress_of(segment).total) == (0, 40)
     for lane in range(LANE_COUNT // 2):
-        build_lane(workspace.id, segment.id, lane)
+        BUILDS.run_lane(workspace.id, segment.id, lane)
     segment.refresh_from_db()
     done = sum(1 for person in people if person.id.int % LANE_COUNT < LANE_COUNT // 2)
     assert (progress_of(segment).judged, progress_of(segment).fraction) == (done, done / 40)
@@ -176,38 +180,49 @@ def test_progress_is_shown(workspace, people):
 
 def test_builds_without_progress_are_resumed(workspace, time, people, monkeypatch):
     sent = []
-    for task in (build_segment_lane, publish_segment_lane):
-        monkeypatch.setattr(task, "apply_async", lambda args, retry, task=task: sent.append((task, args)))
+    monkeypatch.setattr(background, "publish", lambda task, *arguments: sent.append((task, arguments)))
+    monkeypatch.setattr(tasks.continue_job, "apply_async", lambda args, retry: tasks.continue_job(*args))
     segment = create_segment(workspace.id, name="Buyers", raw=did("buy"))
-    assert sweep_segments() == "nothing"
-    time.go(minutes=1)
-    while sweep_segments() == "done":
-        for task, arguments in sent:
-            task(*arguments)
-        sent.clear()
+    sent.clear()  # the message is lost
+    assert tasks.sweep_backfills() == "nothing"
+    for path in (BUILDS.path, PUBLICATIONS.path):
         time.go(minutes=1)
+        assert tasks.sweep_backfills() == "done"
+        assert sent == [("workspaces.tasks.continue_jobs", (path, str(workspace.id), str(segment.id)))]
+        arguments = sent.pop()[1]
+        tasks.continue_jobs(*arguments)
+        sent.clear()  # what begins the publication is lost, too
+    time.go(minutes=1)
+    assert tasks.sweep_backfills() == "nothing"
     assert who_is_in(segment) == ids(people[::2])
-    assert unfinished_segments() == []
     assert told(segment, people[0]) == ["segment.entered"]
 
 
-def test_changes_of_a_killed_process_are_published_later(workspace, people):
+def test_a_build_of_a_process_killed_before_the_end_is_finished_later(workspace, people, monkeypatch):
     segment = create_segment(workspace.id, name="Buyers", raw=did("buy"))
+
+    def kill(*_):
+        raise KeyboardInterrupt
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(building, "_finish_build", lambda *_: "done")
-        run_build(workspace.id, segment.id)
+        patch.setattr(building, "promote_draft", kill)
+        with pytest.raises(KeyboardInterrupt):
+            run_build(workspace.id, segment.id)
     segment.refresh_from_db()
     assert segment.build == "running"
-    assert unfinished_lanes(workspace.id, segment.id) == ([0], [])
-    build_lane(workspace.id, segment.id, 0)
+    assert unfinished_lanes(BUILDS.path, workspace.id, segment.id) == [LANE_COUNT - 1]
+    run_build(workspace.id, segment.id)
     assert who_is_in(segment) == ids(people[::2])
+    assert told(segment, people[0]) == ["segment.entered"]
 
 
 def test_publishing_again_publishes_nothing_twice(workspace, people):
     segment = a_segment(workspace, did("buy"))
     Segment.objects.update(publishing_since=segment.published_at, published_lanes=0)
-    for lane in range(LANE_COUNT):
-        assert publish_lane(workspace.id, segment.id, lane)[0] == "done"
+    begin_lanes(PUBLICATIONS.path, workspace.id, segment.id)
+    run_build(workspace.id, segment.id)
+    segment.refresh_from_db()
+    assert segment.publishing_since is None
     assert told(segment, people[0]) == ["segment.entered"]
     assert MembershipPeriod.objects.filter(workspace=workspace, segment=segment).count() == 20
 

@@ -1,4 +1,4 @@
--- Of the migrations: 525fdefdbb4bfc26313396516b7f39deb0408dcf344ba9df058408c93f68383b
+-- Of the migrations: 6c98644a22a909af5cbd61cdd41da48c0d9c7bb5fb65c263f4b0a286166df34d
 CREATE FUNCTION public.contacts_parts(workspace uuid, value text) RETURNS text[]
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
     AS $$
@@ -864,7 +864,6 @@ CREATE TABLE public.segments_segment (
     published_at timestamp with time zone,
     publishing_since timestamp with time zone,
     published_lanes integer NOT NULL,
-    progressed_at timestamp with time zone,
     parked_at timestamp with time zone,
     error text NOT NULL,
     created_at timestamp with time zone NOT NULL,
@@ -1600,6 +1599,7 @@ INSERT INTO public.django_migrations (app, name, applied) VALUES
     ('scoring', '0004_no_rescore_seen', now()),
     ('segments', '0001_initial', now()),
     ('segments', '0002_statistics', now()),
+    ('segments', '0003_build_jobs', now()),
     ('sessions', '0001_initial', now()),
     ('workspaces', '0001_initial', now()),
     ('workspaces', '0002_audit_entry', now()),

@@ -9,7 +9,7 @@ from uuid import UUID
 from config.db.backfill import Batch
 from contacts.models import Contact
 from events.stream.outbox import LANE_COUNT
-from segments.build import build_lane, publish_lane
+from segments.build import BUILDS, PUBLICATIONS
 from segments.definitions import get_segment, rebuild_segment
 from segments.management.selection import add_selection, chosen_segments
 from segments.models import Segment
@@ -56,7 +56,7 @@ def _rebuild(
                 rebuild_segment(workspace_id, segment)
         left = [str(segment.id) for segment in segments]
         counts = {"builds started": len(left)}
-        return Batch({"left": left, "lane": 0, "after": None} if wait and not is_dry else None, counts=counts)
+        return Batch({"left": left, "lane": 0} if wait and not is_dry else None, counts=counts)
     return _work_on_lane(workspace_id, cursor)
 
 
@@ -64,23 +64,20 @@ def _work_on_lane(workspace_id: UUID, cursor: dict[str, Any]) -> Batch:
     """Work on a lane for a second; lanes are counted twice, to be built and then to be published."""
     segment_id, place = UUID(cursor["left"][0]), cursor["lane"]
     before = get_segment(workspace_id, segment_id).build_evaluated
-    work = build_lane if place < LANE_COUNT else publish_lane
-    after = UUID(cursor["after"]) if cursor["after"] else None
-    word, last = work(
-        workspace_id, segment_id, place % LANE_COUNT, after=after, at_most_seconds=_SLICE_SECONDS
-    )
+    work = BUILDS if place < LANE_COUNT else PUBLICATIONS
+    is_through = work.run_lane(workspace_id, segment_id, place % LANE_COUNT, at_most_seconds=_SLICE_SECONDS)
     segment = get_segment(workspace_id, segment_id)
     done = max(segment.build_evaluated - before, 0)
     if segment.build == Segment.Build.FAILED:
         line = f"{segment.name}: {segment.error}"
         return Batch(_next_segment(cursor), done=done, failed=1, lines=(line,))
-    if word == "more":
-        return Batch({**cursor, "after": str(last)}, done=done)
+    if not is_through:
+        return Batch(cursor, done=done)
     if place + 1 < 2 * LANE_COUNT:
-        return Batch({**cursor, "lane": place + 1, "after": None}, done=done)
+        return Batch({**cursor, "lane": place + 1}, done=done)
     return Batch(_next_segment(cursor), done=done, counts={"segments built": 1})
 
 
 def _next_segment(cursor: dict[str, Any]) -> dict[str, Any] | None:
     left = cursor["left"][1:]
-    return {"left": left, "lane": 0, "after": None} if left else None
+    return {"left": left, "lane": 0} if left else None
