@@ -48,36 +48,37 @@ def _round(folder: Path, number: int) -> dict[str, float]:
         workspace = make_workspace(f"imports {number} {form}")["workspace"]
         path = write_history(folder / f"{number}.{form}", ROWS, PEOPLE, seed=number)
         with measured(None) as cpu:
-            before, started = os.times(), time.perf_counter()
-            _import(path, workspace, "--effects=none")
-            took, after = time.perf_counter() - started - _start_seconds(), os.times()
-        figures[form] = ROWS / took
+            took, spent = _import(path, workspace, "--effects=none")
+        start_seconds, start_cpu = _start()
+        figures[form] = ROWS / (took - start_seconds)
         figures[f"{form} postgres"] = cpu["postgres"] / ROWS * 1000
-        spent = after.children_user + after.children_system - before.children_user - before.children_system
-        figures[f"{form} command"] = (spent - _start_seconds()) / ROWS * 1000
+        figures[f"{form} command"] = (spent - start_cpu) / ROWS * 1000
         figures["copy"] = copy_rate(UUID(workspace))
     return figures
 
 
-def _import(path: Path, workspace: str, *options: str) -> None:
+def _import(path: Path, workspace: str, *options: str) -> tuple[float, float]:
+    """Import a file; return the seconds that it took, and those of the command's CPU."""
     command = [sys.executable, "manage.py", "import_events", str(path), "--workspace", workspace, *options]
     environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "config.settings"}
+    before, began = os.times(), time.perf_counter()
     subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    took, after = time.perf_counter() - began, os.times()
+    user, system = after.children_user - before.children_user, after.children_system - before.children_system
+    return took, user + system
 
 
-_started: list[float] = []
+_started: list[tuple[float, float]] = []
 
 
-def _start_seconds() -> float:
-    """Return what starting the command takes, which has no rows."""
+def _start() -> tuple[float, float]:
+    """Return what starting the command takes, as `_import`, by a file without rows."""
     if not _started:
         with tempfile.NamedTemporaryFile("w", suffix=".csv") as empty:
             empty.write("event,timestamp,email\n")
             empty.flush()
             workspace = make_workspace("imports, none")["workspace"]
-            began = time.perf_counter()
-            _import(Path(empty.name), workspace)
-            _started.append(time.perf_counter() - began)
+            _started.append(_import(Path(empty.name), workspace))
     return _started[0]
 
 
@@ -99,7 +100,7 @@ def _beside(folder: Path, number: int, seconds: float) -> tuple[float, float]:
             command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         try:
-            time.sleep(_start_seconds())
+            time.sleep(_start()[0])
             busy = post_all(port, path, demo["api_key"], bodies, connections=SENDS, seconds=seconds)["p95_ms"]
             if process.poll() is not None:
                 sys.exit("the import ended before the sends did")
