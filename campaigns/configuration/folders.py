@@ -87,10 +87,11 @@ def write_folder(folder: Path, files: Mapping[str, str], keys: Mapping[str, str]
         for file in (folder / kind).glob(f"*{SUFFIX}")
         if f"{kind}/{file.name}" not in files and _is_ours(file, key)
     ]
-    for path, text in files.items():
-        (folder / path).write_bytes(text.encode())
+    # Before the rest is written: to some file systems `Buyers.yaml` and `buyers.yaml` are the same file.
     for file in stale:
         file.unlink()
+    for path, text in files.items():
+        (folder / path).write_bytes(text.encode())
     return len(stale)
 
 

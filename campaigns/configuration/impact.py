@@ -43,15 +43,16 @@ def describe_impact(workspace_id: UUID, change: Change) -> list[str]:
 def _of_segment(workspace_id: UUID, change: Change) -> Iterator[str]:
     row: Segment = change.row
     if change.action == "deleted":
-        yield f"{_contacts(count_members(workspace_id, [row])[row.id])} would no longer be in a segment of this name."
+        members = count_members(workspace_id, [row])[row.id]
+        yield f"{_counted(members, 'contact')} would no longer be in a segment of this name."
     elif row.is_static:
         return
     elif change.before is None:
         found = preview_rule(workspace_id, wanted_rule(row), samples=0)
-        yield f"{_contacts(found.count)} of {found.total:,} would enter{_margin(found)}."
+        yield f"{_counted(found.count, 'contact')} of {found.total:,} would enter{_margin(found)}."
     elif not is_same(wanted_rule(row), wanted_rule(change.before.row)):
         impact = impact_of(workspace_id, wanted_rule(row), change.before.row, samples=0)
-        moves = f"{_contacts(impact.enter)} would enter, {impact.leave:,} leave and {impact.stay:,} stay"
+        moves = f"{_counted(impact.enter, 'contact')} would enter, {impact.leave:,} leave and {impact.stay:,} stay"
         yield f"{moves}{_margin(impact)}."
         if row.starts_campaigns:
             yield "Who enters or leaves may start campaigns."
@@ -65,7 +66,7 @@ def _of_scoring_rule(workspace_id: UUID, change: Change) -> Iterator[str]:
     found = preview_scoring_rule(row)
     yield (
         f"It matches {found.matches:,} of the latest {found.events:,} events since {iso_millis(found.since)},"
-        f" of {_contacts(found.contacts)}."
+        f" of {_counted(found.contacts, 'contact')}."
     )
     if row.is_rescoring:
         yield "What it gives is calculated again for every contact, in the background."
@@ -73,20 +74,23 @@ def _of_scoring_rule(workspace_id: UUID, change: Change) -> Iterator[str]:
 
 def _of_campaign(workspace_id: UUID, change: Change) -> Iterator[str]:
     row: Campaign = change.row
-    enrollments = Enrollment.objects.in_workspace(workspace_id).open().filter(campaign_id=row.id).count()
+    enrollments = (
+        Enrollment.objects.in_workspace(workspace_id).open().filter(campaign_id=row.id, is_test=False)
+    )
+    open_ones = _counted(enrollments.count(), "open enrollment")
     version = row.active_version
     if change.action == "deleted":
-        yield f"{enrollments:,} open enrollments would end." if version else "It was never active."
+        yield f"It would be archived, and {open_ones} end." if version else "It was never active."
         return
     standing: Campaign | None = change.before.row if change.before is not None else None
     old = standing.active_version if standing is not None else None
     if version is not None and (old is None or old.id != version.id):
-        yield f"Version {version.number} would serve; {enrollments:,} open enrollments keep theirs."
+        yield f"Version {version.number} would serve; {open_ones} would keep the version of before."
         yield from _broadcasts(row)
     elif standing is not None and standing.status != row.status:
-        yield f"It would be active again, with {enrollments:,} open enrollments."
+        yield f"It would be active again, with {open_ones}."
     elif version is not None:
-        yield f"Version {version.number} goes on to serve, with {enrollments:,} open enrollments."
+        yield f"Version {version.number} goes on to serve, with {open_ones}."
     else:
         yield "Only a draft: nothing starts."
 
@@ -107,8 +111,8 @@ def _of_template(workspace_id: UUID, change: Change) -> Iterator[str]:
         yield f"It is sent by: {', '.join(users)}."
 
 
-def _contacts(count: int) -> str:
-    return f"{count:,} contact{'' if count == 1 else 's'}"
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def _margin(found: Preview | Impact) -> str:

@@ -99,7 +99,7 @@ class Kind(ABC):
         """Create an object or change it by the kind's service. Returns the row. Raises domain errors."""
 
     def delete(self, target: Target, row: Any) -> None:
-        """Delete an object. Raises a ConflictError where others need it."""
+        """Delete an object. Raises a DomainError where others need it."""
         raise NotImplementedError
 
     def is_deletable(self, row: Any) -> bool:

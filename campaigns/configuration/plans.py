@@ -26,7 +26,7 @@ from campaigns.errors import (
     InvalidConfiguration,
     InvalidDefinition,
 )
-from config.errors import ConflictError, DomainError, InvalidValue
+from config.errors import DomainError, InvalidValue
 from events.errors import InvalidCondition
 from events.processing.effects import bump_rules_version
 from workspaces.api.strict import wire_names
@@ -271,7 +271,7 @@ def _refusal(kind: Kind, target: Target, row: Any) -> str:
     """Delete an object. Returns why it cannot be, else nothing."""
     try:
         kind.delete(target, copy(row))  # which loses its id
-    except ConflictError as error:
+    except DomainError as error:
         return error.sentence
     return ""
 

@@ -10,7 +10,7 @@ from django.core.management.base import CommandError, OutputWrapper
 from campaigns.configuration.folders import Document, read_folder
 from campaigns.configuration.kinds import KINDS
 from campaigns.configuration.plans import Plan
-from config.ids import NO_ID, parse_uuid
+from workspaces.management.selection import chosen_workspaces
 from workspaces.models import Workspace
 
 FOLDERS = [kind.folder for kind in KINDS]
@@ -33,9 +33,7 @@ def add_prune(parser: ArgumentParser) -> None:
 
 def chosen_workspace(options: Mapping[str, Any]) -> Workspace:
     """Return the workspace that was asked for. Raises CommandError."""
-    workspace = Workspace.objects.filter(id=parse_uuid(options["workspace"]) or NO_ID).first()
-    if workspace is None:
-        raise CommandError(f"There is no workspace {options['workspace']}.")
+    (workspace,) = chosen_workspaces(options)
     return workspace
 
 

@@ -85,19 +85,21 @@ def test_a_campaign_says_which_version_serves_and_who_is_in_it(workspace, filled
     files = dump_configuration(workspace.id)
     path = "campaigns/thanks.yaml"
     longer = changed(files, path, workflow=workflow(node("wait", "wait", duration="3d")))
-    assert impacts(workspace, longer) == {path: ["Version 3 would serve; 1 open enrollments keep theirs."]}
+    assert impacts(workspace, longer) == {
+        path: ["Version 3 would serve; 1 open enrollment would keep the version of before."]
+    }
     assert impacts(workspace, changed(files, path, description="!")) == {
-        path: ["Version 2 goes on to serve, with 1 open enrollments."]
+        path: ["Version 2 goes on to serve, with 1 open enrollment."]
     }
     goes_out = changed(files, path, triggers=[{"type": "SCHEDULE", "segment": "Buyers", "at": None}])
     assert impacts(workspace, goes_out)[path][1:] == ["It goes to a whole segment at once."]
     assert impacts(workspace, {"campaigns": []}, prune=True) == {
         "campaigns/draft-to-come.yaml": ["It was never active."],
-        path: ["1 open enrollments would end."],
+        path: ["It would be archived, and 1 open enrollment end."],
     }
     Campaign.objects.filter(name="Thanks").update(status=Campaign.Status.PAUSED)
     assert impacts(workspace, documents_of(files)) == {
-        path: ["It would be active again, with 1 open enrollments."]
+        path: ["It would be active again, with 1 open enrollment."]
     }
 
 

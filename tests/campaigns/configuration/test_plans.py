@@ -3,19 +3,23 @@
 import pytest
 from django.contrib.admin.models import ADDITION, CHANGE, DELETION, LogEntry
 
+from campaigns.configuration.folders import read_folder, write_folder
 from campaigns.configuration.kinds import KINDS
 from campaigns.configuration.plans import dump_configuration, plan_configuration
 from campaigns.errors import ConfigurationChanged, InvalidConfiguration
 from campaigns.models import Campaign, Template
+from contacts.profiles.fields import create_field
 from events.models import EventDefinition
 from scoring.models import ScoringRule
 from scoring.rules import save_rule
 from segments.build import run_build
-from segments.definitions import update_segment
+from segments.definitions import create_segment, update_segment
 from segments.models import Segment
 from tests.campaigns.configuration.factories import apply, changed, document, documents_of, fill
 from tests.campaigns.factories import node, workflow
-from tests.segments.factories import attribute, every
+from tests.campaigns.messages import a_template
+from tests.contacts.factories import set_identity_field
+from tests.segments.factories import attribute, every, in_segment
 from tests.workspaces.factories import UserFactory, WorkspaceFactory
 from workspaces.models import AuditEntry
 
@@ -333,6 +337,68 @@ def test_what_has_passed_can_be_applied_elsewhere_as_a_draft(workspace):
     assert Campaign.objects.get().status == Campaign.Status.DRAFT
     with pytest.raises(InvalidConfiguration, match=r"campaigns/news.yaml: triggers\[0\].at"):
         apply(workspace, {"campaigns": [document("campaigns/news.yaml", **value, status="active")]})
+
+
+def test_odd_names_go_through_a_folder_to_another_workspace(workspace, tmp_path):
+    names = [
+        "a/b",
+        "a b",
+        "A B",
+        "../x",
+        "..",
+        "客户",
+        "con",
+        "x" * 255,
+        "true",
+        "1",
+        "null",
+        "a: b",
+        "a\nb",
+        "é\U0001f600",
+    ]
+    for name in names:
+        a_template(workspace, name=name)
+        create_segment(workspace.id, name=name, raw=attribute("firstName", "eq", name))
+        save_rule(
+            ScoringRule(workspace=workspace),
+            name=name,
+            event_name="go",
+            points=1,
+            condition=in_segment(Segment.objects.get(name=name)),
+        )
+    files = dump_configuration(workspace.id)
+    write_folder(tmp_path, files, {})
+    documents = read_folder(tmp_path, [kind.folder for kind in KINDS])
+    empty = WorkspaceFactory.create()
+    assert apply(empty, documents).count("created") == 3 * len(names)
+    assert dump_configuration(empty.id) == files
+    write_folder(tmp_path / "again", dump_configuration(empty.id), {})
+    for path in files:
+        assert (tmp_path / "again" / path).read_bytes() == (tmp_path / path).read_bytes()
+
+
+def test_the_field_that_names_contacts_is_not_pruned(workspace):
+    create_field(workspace.id, "number", "integer")
+    create_field(workspace.id, "other", "integer")
+    set_identity_field(workspace, "number")
+    plan = apply(workspace, {"contact-fields": []}, prune=True)
+    assert [change.name for change in plan.changes] == ["other"]
+    assert [(item.name, bool(item.reason)) for item in plan.leftovers] == [("number", True)]
+
+
+def test_nothing_of_another_workspace_is_read_or_changed(workspace, filled):
+    other = WorkspaceFactory.create()
+    create_segment(other.id, name="Theirs", raw=attribute("score", "gte", 1))
+    theirs = dump_configuration(other.id)
+    assert dump_configuration(workspace.id) == filled
+    rules = {"type": "segment", "segment": "Theirs"}
+    with pytest.raises(InvalidConfiguration, match="There is no segment called “Theirs”"):
+        apply(workspace, changed(filled, "segments/buyers.yaml", rules=rules))
+    rules = {"type": "segment", "segmentId": str(Segment.objects.get(name="Theirs").id)}
+    with pytest.raises(InvalidConfiguration, match=r"rules\.segmentId: There is no such segment"):
+        apply(workspace, changed(filled, "segments/buyers.yaml", rules=rules))
+    apply(workspace, {kind.folder: [] for kind in KINDS}, prune=True)
+    assert dump_configuration(other.id) == theirs
 
 
 def test_two_of_one_name_cannot_be_told_apart(workspace):
