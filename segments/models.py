@@ -17,10 +17,6 @@ class SegmentQuerySet(TenantQuerySet["Segment"]):
     def dynamic(self) -> SegmentQuerySet:
         return self.filter(evaluation=Segment.Evaluation.DYNAMIC)
 
-    def unfinished(self) -> SegmentQuerySet:
-        """Segments that are being built or published."""
-        return self.filter(Q(build=Segment.Build.RUNNING) | Q(publishing_since__isnull=False))
-
 
 class Segment(TenantModel):
     """A set of contacts: those for whom a rule holds now, or a list filled by hand (static).

@@ -172,7 +172,7 @@ def build_aggregates(workspace_id: UUID, lane: int, specs: Collection[AggregateS
     ]
     if not missing:
         return False
-    for contact_ids in contacts_of_lane(workspace_id, lane):
+    for contact_ids in _contacts_and_merged(workspace_id, lane):
         recompute_aggregates(workspace_id, contact_ids, missing)
     execute(
         "UPDATE events_aggregate SET lanes_built = lanes_built | %s WHERE workspace_id = %s AND id = ANY(%s)",
@@ -181,7 +181,7 @@ def build_aggregates(workspace_id: UUID, lane: int, specs: Collection[AggregateS
     return True
 
 
-def contacts_of_lane(workspace_id: UUID, lane: int, size: int = 5_000) -> Iterator[list[UUID]]:
+def _contacts_and_merged(workspace_id: UUID, lane: int, size: int = 5_000) -> Iterator[list[UUID]]:
     """Yield the contacts of a lane in batches; merged contacts come with their survivor."""
     last = UUID(int=0)
     while True:
