@@ -91,7 +91,8 @@ def optional(check: Check) -> Check:
 
     schema = schema_of(check)
     if "type" in schema:
-        schema["type"] = [schema["type"], "null"]
+        types = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
+        schema["type"] = list(dict.fromkeys([*types, "null"]))
     if "enum" in schema:
         schema["enum"] = [*schema["enum"], None]
     if "oneOf" in schema:

@@ -15,6 +15,7 @@ from config import clock, ids
 from config.db.arrays import array
 from config.db.errors import storable_text
 from config.errors import DomainError
+from contacts.errors import PersonErased
 from events.models import RefusedEvent
 from events.stream.types import IncomingEvent, SchemaPolicy
 from workspaces.models import Workspace
@@ -45,7 +46,9 @@ def keep_refused(workspace_id: UUID, refusals: Iterable[Refusal], received_at: d
     wanted = [
         refusal
         for refusal in refusals
-        if kept == _Keeps.ALL or (kept == _Keeps.BATCHES and refusal.is_of_batch)
+        if (kept == _Keeps.ALL or (kept == _Keeps.BATCHES and refusal.is_of_batch))
+        # What is said of an erased person is kept nowhere.
+        and not isinstance(refusal.error, PersonErased)
     ]
     rows = [row for refusal in wanted if (row := _row(workspace_id, refusal, received_at)) is not None]
     RefusedEvent.objects.bulk_create(rows)

@@ -192,7 +192,7 @@ def test_the_command_replays_and_tells_what_is_left(workspace):
     assert RefusedEvent.objects.count() == 6
     with pytest.raises(CommandError, match="refused again"):
         call_command("replay_refused", "--batch-size", "2", stdout=out)
-    assert "6 events, 5 recorded, 1 failed" in out.getvalue()
+    assert "6 events, 5 recorded, 0 known already, 1 failed\n" in out.getvalue()
     assert RefusedEvent.objects.count() == 1
     RefusedEvent.objects.all().delete()
     call_command("replay_refused", stdout=out)
@@ -205,6 +205,10 @@ def test_an_erased_persons_are_deleted_and_never_replayed(workspace):
     erase_person(workspace.id, jane)
     (left,) = RefusedEvent.objects.all()
     assert left.incoming["contact"] is None
+    # Nor is one kept that comes afterwards.
+    (outcome,) = record_events(workspace.id, [a_purchase()], schema_policy=SchemaPolicy.OPEN)
+    refusal = Refusal(a_purchase(), outcome.error, SchemaPolicy.OPEN, Event.Source.API, is_of_batch=True)
+    assert keep_refused(workspace.id, [refusal], clock.now()) == 0
 
 
 def test_what_no_database_can_store_is_not_kept(workspace):

@@ -144,6 +144,7 @@ class World:
             "createCampaign": {"name": "c", "type": "AUTOMATED"},
             "broadcastCampaign": {"contactIds": [str(self.jane.id)]},
             "executeCampaign": contact,
+            "rehearseCampaign": {"from": "2026-01-01T00:00:00Z", "to": "2026-01-02T00:00:00Z"},
             "createContact": {"email": "new@example.test"},
             "mergeContact": {"contactId": str(self.john.id)},
             "createEventDefinition": {"name": "order"},

@@ -75,7 +75,7 @@ class RehearsalViewSet(NativeViewSet):
     @extend_schema(
         operation_id="listRehearsedEnrollments", responses=RehearsedEnrollmentSerializer(many=True)
     )
-    @action(detail=True, methods=["get"])
+    @action(detail=True, methods=["get"], pagination_class=KeysetPagination)
     def enrollments(
         self, request: Request, workspace_id: str, campaign_id: str, rehearsal_id: str
     ) -> Response:
