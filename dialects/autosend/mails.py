@@ -12,6 +12,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from campaigns.errors import MessageRefused, TemplateFault
+from campaigns.messaging.liquid import MAX_SOURCE
 from campaigns.messaging.policy import settings_of
 from campaigns.messaging.queue import EnqueuedMessage, RefusedMessage
 from campaigns.messaging.senders import header_error
@@ -41,7 +42,7 @@ from workspaces.api.strict import ObjectField, StrictBooleanField
 from workspaces.scopes import Need
 
 MAX_SUBJECT: Final = 998
-MAX_CONTENT: Final = 500_000
+MAX_CONTENT: Final = MAX_SOURCE
 MAX_HEADERS: Final = 50
 _ALONE = "cannot be set: a message goes to one contact. Send another to each"
 _PART_OF_BODY = {"subject": "subject", "body": "html", "text": "text"}

@@ -12,10 +12,12 @@ from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from campaigns.errors import SuppressionNotFound
+from campaigns.errors import SuppressionNotFound, TemplateFault
+from campaigns.messaging.liquid import MAX_SOURCE
 from campaigns.messaging.queue import EnqueuedMessage, RefusedMessage
 from campaigns.messaging.senders import header_error
 from campaigns.messaging.settings import add_suppression
+from campaigns.messaging.templates import check_template
 from campaigns.messaging.transactional import EmailRecipient, Outcome, literal, send_emails
 from campaigns.models import Message, Suppression, Template
 from campaigns.models.messages import Channel
@@ -30,7 +32,7 @@ from workspaces.api.strict import ObjectField
 
 MAX_RECIPIENTS: Final = 50
 MAX_SUBJECT: Final = 998
-MAX_CONTENT: Final = 500_000
+MAX_CONTENT: Final = MAX_SOURCE
 MAX_HEADERS: Final = 50
 _SUPPRESSION = r"suppressions/(?P<suppression>[^/]+)"
 _RECIPIENTS = f"must have between 1 and {MAX_RECIPIENTS} items"
@@ -245,7 +247,7 @@ class EmailViewSet(LeadpushViewSet):
         if not queued:
             raise invalid(
                 {
-                    f"to.{place}": [f"cannot be written to: {_status(outcome)}"]
+                    f"to.{place}": [f"cannot be written to: {_why(outcome)}"]
                     for place, outcome in enumerate(outcomes)
                 }
             )
@@ -268,8 +270,8 @@ class EmailViewSet(LeadpushViewSet):
 
 
 def _template(sent: Mapping[str, Any]) -> Template:
-    """Return the unsaved template of a body, whose texts are sent as they are."""
-    return Template(
+    """Return the unsaved template of a body, whose texts are sent as they are. Raises a 422."""
+    template = Template(
         id=None,
         subject=literal(sent["subject"]),
         body=literal(sent.get("html") or ""),
@@ -277,6 +279,12 @@ def _template(sent: Mapping[str, Any]) -> Template:
         sender=sent["from"],
         reply_to=sent.get("reply_to") or "",
     )
+    try:
+        check_template(template)
+    except TemplateFault as error:
+        part, _, fault = error.message.partition(": ")
+        raise invalid({"html" if part == "body" else part: [f"cannot be sent: {fault}"]}) from error
+    return template
 
 
 def _status(outcome: Outcome) -> str:
@@ -287,6 +295,11 @@ def _status(outcome: Outcome) -> str:
             return str(reason)
         case error:
             return error.code
+
+
+def _why(outcome: Outcome) -> str:
+    message = outcome.detail.get("message") if isinstance(outcome, RefusedMessage) else None
+    return f"{_status(outcome)} ({message})" if message else _status(outcome)
 
 
 class SuppressionViewSet(LeadpushViewSet):

@@ -126,6 +126,7 @@ def test_a_merged_contact_gets_it_where_its_survivor_is_written_to(project, jane
         ({"to": []}, "to", "to must be one recipient"),
         ({"subject": " "}, "subject", "subject is required"),
         ({"subject": "x" * 999}, "subject", "subject must have at most 998 characters"),
+        ({"html": "x" * 200_001}, "html", "html must have at most 200000 characters"),
         ({"html": None}, "html", "html or text or templateId is required"),
         ({"templateId": "x"}, "html", "html cannot be given with templateId"),
         ({"html": "{{#if x}}a{{/if}}"}, "html", "html is no Liquid template: unexpected '#'"),
