@@ -93,15 +93,15 @@ def find_field(workspace_id: UUID, text: object) -> Field:
     return field
 
 
-def check_identity_field(workspace: Workspace, name: str) -> None:
+def check_identity_field(workspace_id: UUID, name: str) -> None:
     """Check that a field can identify a workspace's contacts. Raises InvalidIdentityField, IdentityFieldLocked."""
-    current = Workspace.objects.filter(id=workspace.id).values_list("identity_field", flat=True).first()
+    current = Workspace.objects.filter(id=workspace_id).values_list("identity_field", flat=True).first()
     if name == current:
         return
-    declared = Field.objects.in_workspace(workspace.id).filter(name=name, type__in=IDENTITY_TYPES)
+    declared = Field.objects.in_workspace(workspace_id).filter(name=name, type__in=IDENTITY_TYPES)
     if name not in BUILT_IN_IDENTITIES and not declared.exists():
         raise InvalidIdentityField(name)
-    if Contact.objects.in_workspace(workspace.id).exists():
+    if Contact.objects.in_workspace(workspace_id).exists():
         raise IdentityFieldLocked
 
 

@@ -86,7 +86,7 @@ def resolve_company(workspace_id: UUID, **values: Any) -> tuple[Company, bool]:
 
 def set_identity_field(workspace: Workspace, name: str) -> Workspace:
     """Set what names a workspace's contacts, as the admin's form does."""
-    check_identity_field(workspace, name)
+    check_identity_field(workspace.id, name)
     workspace.identity_field = name
     workspace.save(update_fields=["identity_field"])
     return workspace

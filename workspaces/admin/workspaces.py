@@ -64,7 +64,7 @@ class WorkspaceForm(StrictModelForm):
         """Return what names contacts. Raises ValidationError where the workspace cannot have it."""
         name: str = self.cleaned_data["identity_field"]
         try:
-            import_string(settings.CHECK_IDENTITY_FIELD)(self.instance, name)
+            import_string(settings.CHECK_IDENTITY_FIELD)(self.instance.pk, name)
         except DomainError as error:
             raise forms.ValidationError(error.sentence) from error
         return name
