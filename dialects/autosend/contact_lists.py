@@ -8,7 +8,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Coalesce
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, inline_serializer
+from drf_spectacular.utils import OpenApiParameter, extend_schema_field, inline_serializer
 from rest_framework import serializers
 from rest_framework.decorators import action
 from rest_framework.exceptions import ValidationError
@@ -83,6 +83,7 @@ class AutoSendListBodySerializer(AutoSendListChangesSerializer):
     name = TextField(max_length=MAX_NAME)
 
 
+@extend_schema_field({"type": "integer", "minimum": 1})
 class PositiveField(serializers.Field[Any, Any, Any, Any]):
     """A whole number from 1 on."""
 

@@ -180,7 +180,7 @@ class LeadpushSuppressionBodySerializer(serializers.Serializer[Any]):
 
     email = AddressField()
     type = serializers.ChoiceField(
-        choices=Suppression.Reason.values,
+        choices=Suppression.Reason.choices,
         required=False,
         allow_null=True,
         error_messages={"invalid_choice": f"must be one of {', '.join(Suppression.Reason.values)}"},
@@ -216,7 +216,7 @@ class LeadpushSuppressionSerializer(serializers.Serializer[Suppression]):
 
     uuid = serializers.CharField(source="id")
     email = serializers.CharField(source="address")
-    type = serializers.ChoiceField(source="reason", choices=Suppression.Reason.values)
+    type = serializers.ChoiceField(source="reason", choices=Suppression.Reason.choices)
     created_at = MicrosecondsField()
 
 
