@@ -46,7 +46,7 @@ def measure(rounds: int, seconds: float) -> None:
 
 def _apply_the_rest(workspace: UUID) -> None:
     """Apply all waiting effects, so that rounds start alike."""
-    from events.processing.effects import apply_effects
+    from events.processing.passes import apply_effects
 
     apply_effects(workspace)
 

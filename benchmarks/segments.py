@@ -275,7 +275,7 @@ def make_rules(
     workspace: UUID, *, scoring: int, segments: int, matching: int, window: str | None = "30d"
 ) -> None:
     """Replace the workspace's rules. Of the segments that an event touches, every other one can change."""
-    from events.processing.effects import bump_rules_version
+    from events.processing.passes import bump_rules_version
     from scoring.models import ScoringRule
     from scoring.rules import delete_rule, save_rule
     from segments.build import purge_stale_rows, run_build
@@ -312,7 +312,7 @@ def run(workspace: UUID, contacts: list[UUID], count: int, *, categories: int) -
     """Return events/s of one worker over events that wait, what follows from them included."""
     from contacts.references import ContactReference
     from events.models import EventBatch
-    from events.processing.effects import apply_effects
+    from events.processing.passes import apply_effects
     from events.stream.recording import record_events
     from events.stream.types import IncomingEvent, SchemaPolicy
     from workspaces.models import Workspace

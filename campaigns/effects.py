@@ -24,8 +24,8 @@ from config.db.arrays import array
 from config.db.sql import Sql, sql
 from events.models import EffectsLevel
 from events.processing.bisection import bisect_failures
-from events.processing.effects import EffectBatch, EffectEvent, runs_only_when
 from events.processing.parking import park
+from events.processing.passes import EffectBatch, EffectEvent, runs_only_when
 from events.rules.event_matching import EventRule, given_events, matches
 from segments.removal import REMOVED_CONTACT_TIMER_KEY
 

@@ -12,7 +12,7 @@ DEMO_WORKSPACE = "workspaces.demo.find_or_create_demo"
 # Answers a POST that repeats an Idempotency-Key with the first response (see workspaces.api.base).
 ANSWER_ONCE = "events.api.idempotency.respond_once"
 
-# Effects of an event, applied in this order in one transaction (see events.processing.effects).
+# Effects of an event, applied in this order in one transaction (see events.processing.passes).
 EVENT_EFFECTS = [
     "events.effects.maintain_aggregates",
     "scoring.effects.apply_scoring_rules",

@@ -10,7 +10,7 @@ from events.aggregates.registry import (
     recompute_aggregates,
 )
 from events.models import Event
-from events.processing.effects import EffectBatch, EffectEvent, runs_only_when
+from events.processing.passes import EffectBatch, EffectEvent, runs_only_when
 from events.stream.outbox import lane_of
 
 

@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from uuid import UUID
 
 from events.aggregates.registry import maintained_aggregates, recompute_aggregates
-from events.processing.effects import lock_lanes
+from events.processing.passes import lock_lanes
 from events.processing.timers import cancel_timers
 from events.stream.outbox import lane_of
 

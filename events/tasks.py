@@ -6,7 +6,7 @@ from celery import shared_task
 from celery.signals import worker_process_shutdown, worker_shutdown, worker_shutting_down
 
 from config.db.backfill import for_each
-from events.processing import effects
+from events.processing import passes
 from events.processing.heartbeat import record_heartbeat
 from events.processing.worker import Runner, wake_ups
 from events.stream.idempotency import purge_old_keys
@@ -25,7 +25,7 @@ def apply_effects(workspace_id: str) -> str:
 @shared_task
 def sweep_batches() -> str:
     """Apply effects whose wake-up was lost, as by a killed process or a broken broker."""
-    waiting = effects.workspaces_with_open_batches()
+    waiting = passes.workspaces_with_open_batches()
     for_each(waiting, runner.sweep)
     return "done" if waiting else "nothing"
 
@@ -33,7 +33,7 @@ def sweep_batches() -> str:
 @shared_task
 def wake_due() -> str:
     """Process due timers: windows, offsets and decay."""
-    waiting = effects.workspaces_with_due_timers()
+    waiting = passes.workspaces_with_due_timers()
     for_each(waiting, runner.sweep)
     return "done" if waiting else "nothing"
 

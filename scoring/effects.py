@@ -7,8 +7,8 @@ from uuid import UUID
 from contacts.models import Contact
 from events.errors import InvalidCondition
 from events.processing.bisection import bisect_failures
-from events.processing.effects import EffectBatch, EffectEvent, runs_only_when
 from events.processing.parking import park, parked_keys
+from events.processing.passes import EffectBatch, EffectEvent, runs_only_when
 from scoring.ledger import adds_up, award
 from scoring.models import ScoringRule
 from scoring.rule_matching import RuleEvaluator, read

@@ -9,7 +9,7 @@ from uuid import UUID
 from config.db.arrays import array, array_of_decimals
 from config.db.sql import Sql, sql
 from config.db.statements import fetch_all
-from events.processing.effects import EffectEvent
+from events.processing.passes import EffectEvent
 from events.rules.event_matching import given_events, matches
 from scoring.calculation import Award
 from scoring.rule_matching import RuleEvaluator

@@ -5,7 +5,7 @@ from typing import Final
 from uuid import UUID
 
 from config import clock
-from events.processing.effects import lock_lanes
+from events.processing.passes import lock_lanes
 from events.processing.timers import schedule_timers
 from events.stream.outbox import lane_of
 from scoring.models import ScoreEntry, ScoringRule

@@ -12,8 +12,8 @@ from django.db.models import F, Min
 
 from config import clock
 from events.models import Event, ParkedEffect
-from events.processing.effects import bump_rules_version
 from events.processing.lane_backfills import begin_lanes
+from events.processing.passes import bump_rules_version
 from events.rules import find_rule_warnings, parse_rule
 from events.rules.nodes import Rule
 from events.rules.parser import declared_types, validate_segments

@@ -20,7 +20,7 @@ from config import clock
 from contacts.merging.reassignment import under_way
 from contacts.models import Contact, ContactScore, Merge
 from events.models import Event, EventBatch, ParkedEffect, Timer
-from events.processing.effects import lock_lane
+from events.processing.passes import lock_lane
 from events.rules.event_matching import ALWAYS
 from events.rules.nodes import EventLeaf, PropertyLeaf, Rule
 from events.rules.reference import EventRecord, Person, holds, passes

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from config.ids import time_of
 from events.models import Event
-from events.processing.effects import EffectBatch, EffectEvent
+from events.processing.passes import EffectBatch, EffectEvent
 from events.rules import AggregateSpec
 from events.rules.nodes import RelativeWindow
 from scoring.history import ScoreHistory, score_histories

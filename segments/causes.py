@@ -22,7 +22,7 @@ from contacts.models import ContactScore
 from events.id_bounds import known_until
 from events.models import Event
 from events.names import CONTACT_CREATED, CONTACT_MERGED, CONTACT_PREFIX, SEGMENT_PREFIX
-from events.processing.effects import EffectBatch, EffectEvent
+from events.processing.passes import EffectBatch, EffectEvent
 from events.rules import CompiledRules, compile_rules
 from events.rules.batches import batch_rules
 from events.rules.compiler import bound_values

@@ -11,7 +11,7 @@ from django.db import IntegrityError, transaction
 
 from config import clock
 from events.errors import InvalidCondition
-from events.processing.effects import bump_rules_version
+from events.processing.passes import bump_rules_version
 from events.rules import Rule, find_rule_warnings, parse_rule
 from events.rules.parser import declared_types, referenced_segment_ids, validate_segments
 from scoring.models import ScoringRule

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from events.models import EffectsLevel
 from events.processing.bisection import bisect_failures
-from events.processing.effects import DueTimer, EffectBatch, EffectEvent, runs_only_when
+from events.processing.passes import DueTimer, EffectBatch, EffectEvent, runs_only_when
 from events.processing.timers import schedule_timers
 from events.rules import AggregateSpec
 from events.stream.derived_events import record_derived_events

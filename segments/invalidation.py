@@ -19,7 +19,7 @@ from events.names import (
     SEGMENT_EVENTS,
 )
 from events.processing.bisection import bisect_failures
-from events.processing.effects import EffectBatch, EffectEvent
+from events.processing.passes import EffectBatch, EffectEvent
 from events.rules import AggregateSpec
 from segments.plans import InvalidationKind, Plan, RuleVersionGroup, Trigger
 from segments.removal import REMOVED_CONTACT_TIMER_KEY

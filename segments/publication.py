@@ -12,7 +12,7 @@ from config.db.arrays import array
 from config.db.statements import fetch_all
 from events.models import EffectsLevel
 from events.names import SEGMENT_ENTERED, SEGMENT_EXITED
-from events.processing.effects import EffectEvent
+from events.processing.passes import EffectEvent
 from events.stream.derived_events import DerivedEvent
 from segments.evaluation import Transition
 

@@ -23,7 +23,7 @@ from contacts.models import Contact
 from events.aggregates.registry import built_aggregates, recompute_aggregates
 from events.id_bounds import known_until
 from events.models import EffectsLevel, Event, EventBatch, Timer
-from events.processing.effects import lock_lane
+from events.processing.passes import lock_lane
 from events.rules import Rule, aggregates_of_rule
 from events.rules.reference import Person, holds
 from events.stream.derived_events import record_derived_events

@@ -28,7 +28,7 @@ from campaigns.errors import (
 )
 from config.errors import DomainError, InvalidValue
 from events.errors import InvalidCondition
-from events.processing.effects import bump_rules_version
+from events.processing.passes import bump_rules_version
 from workspaces.api.strict import wire_names
 from workspaces.models import AuditEntry, User, Workspace
 

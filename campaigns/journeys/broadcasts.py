@@ -30,7 +30,7 @@ from config.db.backfill import Backfill, Batch
 from config.http.rendering import iso_millis
 from config.runtime.beat_notifications import notify_beat
 from contacts.identity.lookup import find
-from events.processing.effects import bump_rules_version, lock_rules
+from events.processing.passes import bump_rules_version, lock_rules
 from segments.models import Membership, Segment
 
 BATCH_SIZE: Final = 1_000

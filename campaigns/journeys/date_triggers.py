@@ -29,8 +29,8 @@ from config import clock
 from config.db.backfill import Batch
 from config.db.statements import fetch_all
 from events.names import CONTACT_CREATED, CONTACT_UPDATED, MERGE_EVENTS
-from events.processing.effects import DueTimer, EffectBatch
 from events.processing.lane_backfills import LaneBackfill, LanePosition, begin_lanes, cancel_lanes
+from events.processing.passes import DueTimer, EffectBatch
 from events.processing.timers import cancel_timers, schedule_timers
 
 MAX_DELAY: Final = timedelta(hours=72)

@@ -39,7 +39,7 @@ from config import clock, ids
 from contacts.identity.lookup import find
 from contacts.models import Contact
 from events.models import Event
-from events.processing.effects import bump_rules_version, lock_rules
+from events.processing.passes import bump_rules_version, lock_rules
 from segments.membership_conditions import known_segments
 
 EDITABLE: Final = ("name", "description", "type", "starts_at", "ends_at", "priority", *SENDERS)

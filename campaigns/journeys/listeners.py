@@ -26,7 +26,7 @@ from config.db.sql import sql
 from config.db.statements import execute, fetch_all
 from events.names import CONTACT_UPDATED, MERGE_EVENTS
 from events.processing.bisection import bisect_failures
-from events.processing.effects import EffectBatch, EffectEvent
+from events.processing.passes import EffectBatch, EffectEvent
 from events.rules.event_matching import EventRule, given_events, matches
 from segments.evaluation import merged_ids
 

@@ -22,7 +22,7 @@ from campaigns.reasons import Reason
 from config.db.statements import fetch_all
 from events.id_bounds import end_id_of_events, first_id_of_events, known_until
 from events.models import EffectsLevel
-from events.processing.effects import EffectEvent
+from events.processing.passes import EffectEvent
 from events.stream.outbox import lane_of
 
 RECHECK_DELAY: Final = timedelta(seconds=1)

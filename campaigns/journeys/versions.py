@@ -13,7 +13,7 @@ from campaigns.errors import InvalidDefinition
 from campaigns.journeys.plans import definition_of
 from campaigns.models import CampaignVersion, Enrollment
 from config import clock
-from events.processing.effects import bump_rules_version
+from events.processing.passes import bump_rules_version
 
 
 def open_enrollment_counts(workspace_id: UUID, version_ids: Collection[UUID]) -> dict[UUID, int]:

@@ -29,7 +29,7 @@ from config import clock
 from config.db.arrays import array
 from events.id_bounds import end_id_of_events, first_id_of_events
 from events.models import EffectsLevel, Event, EventBatch, Timer
-from events.processing.effects import DueTimer, EffectBatch, EffectEvent
+from events.processing.passes import DueTimer, EffectBatch, EffectEvent
 from events.stream.lateness import LATE_AFTER
 
 FINE_UNTIL: Final = 50_000

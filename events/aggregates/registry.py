@@ -19,7 +19,7 @@ from config.db.sql import Sql, join, sql
 from config.db.statements import execute, fetch_all
 from config.ids import NO_ID
 from events.models import Aggregate
-from events.processing.effects import EffectEvent, bump_rules_version
+from events.processing.passes import EffectEvent, bump_rules_version
 from events.rules.compiler import AggregateSpec, compile_event_rule
 from events.rules.conditions import EventConditions
 from events.rules.event_matching import places_that_hold

@@ -15,7 +15,7 @@ from config.db.backfill import Backfill, Batch
 from config.db.statements import fetch_all
 from config.ids import NO_ID
 from config.runtime import background
-from events.processing.effects import bump_rules_version, lock_lane
+from events.processing.passes import bump_rules_version, lock_lane
 from events.stream.outbox import LANE_COUNT, LANE_SQL
 from workspaces.models import BackfillJob
 

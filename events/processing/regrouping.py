@@ -10,7 +10,7 @@ from config import clock
 from config.db.statements import fetch_all
 from config.ids import first_id_at, uuid7
 from events.models import EventBatch
-from events.processing.effects import lock_lane
+from events.processing.passes import lock_lane
 from events.stream.outbox import BEHIND_ALL, LANE_COUNT
 
 _BATCH_EVENTS: Final = 300

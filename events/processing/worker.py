@@ -21,7 +21,7 @@ from django.db import OperationalError, connections
 
 from config.db.workloads import use_in_thread
 from events.metrics import WAKE_UPS
-from events.processing import effects, leases
+from events.processing import leases, passes
 from events.processing.wake_ups import WakeUps
 
 logger = logging.getLogger(__name__)
@@ -71,13 +71,13 @@ class Runner:
         if not leases.acquire_runner_lease(workspace_id, TASK, self._holder) or workspace_id in self._stays:
             return "taken"
         try:
-            word = effects.process_wake_up(workspace_id, at_most_seconds=0)
+            word = passes.process_wake_up(workspace_id, at_most_seconds=0)
         except BaseException:
             self._give_up(workspace_id)
             raise
         if word == "more":
             self._hand_over(workspace_id)
-            effects.process_wake_up(workspace_id, at_most_seconds=TURN_SECONDS)
+            passes.process_wake_up(workspace_id, at_most_seconds=TURN_SECONDS)
         else:
             self.stay(workspace_id, began)
         return word
@@ -88,7 +88,7 @@ class Runner:
         """
         word = self.answer(workspace_id)
         if word == "taken":
-            return effects.process_wake_up(workspace_id, at_most_seconds=TURN_SECONDS)
+            return passes.process_wake_up(workspace_id, at_most_seconds=TURN_SECONDS)
         return word
 
     def stay(self, workspace_id: UUID, began: float) -> None:
@@ -111,7 +111,7 @@ class Runner:
         with self._changed:
             self._stays.pop(workspace_id, None)
         leases.release_lease(workspace_id, TASK, self._holder)
-        word = effects.process_wake_up(workspace_id, at_most_seconds=0)
+        word = passes.process_wake_up(workspace_id, at_most_seconds=0)
         return word != "nothing" and leases.acquire_runner_lease(workspace_id, TASK, self._holder)
 
     def stop(self) -> None:
@@ -179,7 +179,7 @@ class Runner:
                     del self._stays[workspace_id]
                 return
             stay.renewed = began
-        word = effects.process_wake_up(workspace_id, at_most_seconds=0)
+        word = passes.process_wake_up(workspace_id, at_most_seconds=0)
         if word == "more":
             self._hand_over(workspace_id)
         elif word != "nothing":

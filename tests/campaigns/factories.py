@@ -9,7 +9,7 @@ from campaigns.journeys.processor import process_due_enrollments
 from campaigns.models import Campaign, Decision, Enrollment, Message
 from config import ids
 from contacts.models import Contact
-from events.processing.effects import apply_effects
+from events.processing.passes import apply_effects
 from tests.campaigns.messages import a_template
 from workspaces.models import BackfillJob, Workspace
 

@@ -2,7 +2,7 @@
 
 from django.db import connection
 
-from events.processing.effects import EffectBatch
+from events.processing.passes import EffectBatch
 
 
 def fail_on_poison(batch: EffectBatch) -> None:

@@ -16,7 +16,7 @@ from contacts.references import ContactChanges, ContactReference
 from events import lane_changes
 from events.aggregates.registry import build_aggregates, register_aggregates
 from events.models import Aggregate, ContactAggregate, EffectsLevel, Event, EventBatch, Timer
-from events.processing.effects import apply_effects, bump_rules_version, lock_lane
+from events.processing.passes import apply_effects, bump_rules_version, lock_lane
 from events.processing.timers import schedule_timers
 from events.rules import aggregates_of_rule, parse_rule
 from events.stream.outbox import LANE_COUNT, lane_of

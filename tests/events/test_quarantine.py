@@ -13,7 +13,7 @@ from contacts.erasure.erasures import erase_person
 from contacts.models import ContactScore
 from contacts.references import ContactReference
 from events.models import EffectsLevel, Event, EventBatch, RefusedEvent
-from events.processing.effects import apply_effects
+from events.processing.passes import apply_effects
 from events.replay import causes, replay_batch, replayable
 from events.stream.definitions import PropertySpec, create_definition
 from events.stream.quarantine import Refusal, keep_refused, purge_old_refusals

@@ -11,7 +11,7 @@ from campaigns.journeys.processor import process_due_enrollments
 from campaigns.messaging.provider_reports import Report, record_report
 from campaigns.models import Decision, Message
 from config import clock
-from events.processing.effects import apply_effects
+from events.processing.passes import apply_effects
 from tests.campaigns.factories import a_campaign, definition, enrollments_of, node, on_event, sends
 from tests.campaigns.messages import deliver_ready
 from tests.contacts.factories import a_contact

@@ -38,7 +38,7 @@ from contacts.models import Contact, ContactScore
 from contacts.references import ContactChanges, ContactReference
 from events.errors import InvalidCondition
 from events.models import Aggregate, ParkedEffect
-from events.processing.effects import apply_effects
+from events.processing.passes import apply_effects
 from events.rules import parse_rule
 from events.rules.parser import DeclaredTypes
 from events.stream.outbox import LANE_COUNT, lane_of

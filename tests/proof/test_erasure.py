@@ -41,7 +41,7 @@ from contacts.models import Contact, ContactScore, ErasedIdentifier, Erasure
 from contacts.references import ContactChanges
 from contacts.tombstones import delete_tombstones, digests_of
 from events.models import Event, ParkedEffect
-from events.processing.effects import apply_effects
+from events.processing.passes import apply_effects
 from events.stream.outbox import lane_of
 from events.stream.recording import record_events
 from events.stream.types import IncomingEvent, SchemaPolicy

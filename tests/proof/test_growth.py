@@ -21,7 +21,7 @@ from contacts.models import Contact, ContactScore, Merge
 from contacts.references import ContactReference
 from events.aggregates.registry import recompute_aggregates
 from events.models import EffectsLevel, Event
-from events.processing.effects import apply_effects
+from events.processing.passes import apply_effects
 from events.rules import AggregateSpec
 from events.stream.outbox import enqueue_events
 from events.stream.partitions import ensure_partitions

@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 
 from config.db.fields import JSONField
-from events.processing.effects import apply_effects
+from events.processing.passes import apply_effects
 from segments.build import run_build
 from segments.models import Segment
 from tests.native import NativeClient

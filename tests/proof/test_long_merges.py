@@ -21,7 +21,7 @@ from contacts.merging.reassignment import MERGES, finish_merge
 from contacts.models import Contact, ContactScore, Merge
 from contacts.references import ContactReference
 from events.models import EventBatch
-from events.processing.effects import apply_effects, bump_rules_version, lock_lane
+from events.processing.passes import apply_effects, bump_rules_version, lock_lane
 from events.stream.outbox import LANE_COUNT, lane_of
 from events.stream.types import IncomingEvent, SchemaPolicy
 from scoring.models import RuleScore, ScoreEntry, ScoringRule

@@ -18,7 +18,7 @@ from contacts.merging.reassignment import MERGES
 from contacts.models import Contact, ContactScore
 from contacts.references import ContactChanges, ContactReference
 from events.models import Aggregate, ContactAggregate, EffectsLevel, Event, EventBatch
-from events.processing.effects import apply_effects
+from events.processing.passes import apply_effects
 from events.stream.types import IncomingEvent, SchemaPolicy
 from scoring.models import ScoringRule
 from scoring.rules import save_rule

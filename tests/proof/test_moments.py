@@ -10,7 +10,7 @@ from contacts.merging import merges
 from contacts.merging.merges import merge_contacts, undo_merge
 from contacts.models import ContactScore
 from events.models import EventBatch
-from events.processing.effects import apply_effects
+from events.processing.passes import apply_effects
 from scoring import rescoring, verification
 from scoring.rescoring import rescore_lane
 from scoring.verification import verify_contacts

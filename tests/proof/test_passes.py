@@ -15,7 +15,7 @@ from config import clock
 from contacts.models import Contact, ContactScore
 from contacts.references import ContactReference
 from events.models import EventDefinition
-from events.processing.effects import apply_effects, bump_rules_version, process_wake_up
+from events.processing.passes import apply_effects, bump_rules_version, process_wake_up
 from events.stream.recording import record_events
 from events.stream.types import IncomingEvent, SchemaPolicy
 from scoring.rules import save_rule

@@ -9,7 +9,7 @@ from django.db import connection
 from campaigns.models import Enrollment
 from config import clock
 from contacts.references import ContactReference
-from events.processing.effects import apply_effects
+from events.processing.passes import apply_effects
 from events.stream.partitions import ensure_partitions
 from events.stream.recording import record_events
 from events.stream.types import IncomingEvent, SchemaPolicy

@@ -20,7 +20,7 @@ from contacts.crud import create_contact
 from contacts.models import Contact, ContactScore
 from contacts.references import ContactChanges, ContactReference
 from events.models import Event, EventBatch, ParkedEffect
-from events.processing.effects import apply_effects
+from events.processing.passes import apply_effects
 from events.stream.recording import record_events
 from events.stream.types import IncomingEvent, SchemaPolicy
 from scoring.verification import verify_contacts

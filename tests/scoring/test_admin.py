@@ -6,7 +6,7 @@ from decimal import Decimal
 import pytest
 
 from contacts.models import Contact
-from events.processing.effects import apply_effects
+from events.processing.passes import apply_effects
 from scoring.admin import contact_score_section
 from tests.scoring.factories import a_rule
 from tests.scoring.histories import send

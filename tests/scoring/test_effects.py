@@ -13,7 +13,7 @@ from config import clock, ids
 from contacts.models import Contact, ContactScore, Tag
 from contacts.references import ContactReference
 from events.models import EffectsLevel, Event, ParkedEffect, Timer
-from events.processing.effects import DueTimer, EffectBatch, EffectEvent, apply_effects
+from events.processing.passes import DueTimer, EffectBatch, EffectEvent, apply_effects
 from events.stream.outbox import enqueue_events
 from events.stream.recording import record_events
 from events.stream.types import IncomingEvent, SchemaPolicy

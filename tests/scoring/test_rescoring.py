@@ -15,7 +15,7 @@ from config import clock, ids
 from config.runtime import background
 from contacts.models import Contact, ContactScore, ContactTag, Tag
 from events.models import EffectsLevel, Event, Timer
-from events.processing.effects import apply_effects
+from events.processing.passes import apply_effects
 from events.stream.derived_events import MAX_DEPTH, DerivedEvent, record_derived_events
 from events.stream.outbox import LANE_COUNT
 from scoring import rescoring

@@ -2,7 +2,7 @@ import pytest
 
 from contacts.references import ContactReference
 from events.errors import InvalidCondition
-from events.processing.effects import apply_effects
+from events.processing.passes import apply_effects
 from events.rules.conditions import validate_condition
 from events.stream.types import IncomingEvent, SchemaPolicy
 from scoring.errors import ScoringRuleNotFound

@@ -11,7 +11,7 @@ from django.db.models import F
 
 from contacts.models import Contact, ContactScore
 from events.models import Event, Timer
-from events.processing.effects import apply_effects
+from events.processing.passes import apply_effects
 from events.rules import event_matching
 from events.rules.compiler import comparisons
 from scoring.models import RuleScore, ScoreEntry, ScoringRule

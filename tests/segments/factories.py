@@ -7,7 +7,7 @@ from uuid import UUID
 from contacts.models import Contact
 from contacts.references import ContactReference
 from events.models import Event
-from events.processing.effects import apply_effects
+from events.processing.passes import apply_effects
 from events.stream.recording import record_events
 from events.stream.types import IncomingEvent, SchemaPolicy
 from segments.build import run_build

@@ -5,7 +5,7 @@ import pytest
 from events.aggregates import registry
 from events.aggregates.registry import built_aggregates
 from events.models import Aggregate, ContactAggregate
-from events.processing.effects import apply_effects
+from events.processing.passes import apply_effects
 from events.stream.outbox import LANE_COUNT
 from segments.build import BUILDS, purge_stale_rows, run_build
 from segments.definitions import create_segment, delete_segment, update_segment

@@ -4,7 +4,7 @@ import pytest
 
 from contacts.crud import set_consent, update_contact
 from contacts.references import ContactChanges
-from events.processing.effects import apply_effects
+from events.processing.passes import apply_effects
 from segments.evaluation import batch_groups
 from segments.plans import plan_of
 from tests.contacts.factories import a_contact, tag_contact

@@ -4,8 +4,8 @@ import pytest
 
 from config.runtime import background
 from events.models import EffectsLevel, EventBatch
-from events.processing.effects import apply_effects
 from events.processing.lane_backfills import begin_lanes, unfinished_lanes
+from events.processing.passes import apply_effects
 from events.stream.outbox import LANE_COUNT
 from segments import build as building
 from segments.build import BUILDS, PUBLICATIONS, progress_of, purge_stale_rows, run_build

@@ -7,7 +7,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from events.models import EffectsLevel, Event, EventBatch, Timer
-from events.processing.effects import _apply_pass, apply_effects
+from events.processing.passes import _apply_pass, apply_effects
 from events.stream.outbox import enqueue_events
 from events.tasks import wake_due
 from segments import catch_up

@@ -11,8 +11,8 @@ from contacts.merging.merges import merge_contacts
 from contacts.models import Contact
 from contacts.references import ContactChanges
 from events.models import EffectsLevel, Event, EventBatch
-from events.processing import effects
-from events.processing.effects import apply_effects
+from events.processing import passes
+from events.processing.passes import apply_effects
 from events.stream.recording import record_events
 from events.stream.types import IncomingEvent, SchemaPolicy
 from scoring.models import ScoringRule
@@ -65,7 +65,7 @@ def settled(workspace, jane):
 
 def one_by_one(monkeypatch):
     """Let a pass take no more than the lane's oldest batch."""
-    monkeypatch.setattr(effects.settings, "EFFECTS_BATCH_SIZE", 1)
+    monkeypatch.setattr(passes.settings, "EFFECTS_BATCH_SIZE", 1)
 
 
 @pytest.mark.parametrize("passes", ["one", "several"])
@@ -221,10 +221,10 @@ def test_what_an_event_caused_is_of_its_level(workspace, settled):
     record(workspace, of(settled, "buy"), level=EffectsLevel.SCORES_AND_SEGMENTS, source="import")
     record(workspace, of(settled, "buy"))
     levels = []
-    original = effects._claim_work
+    original = passes._claim_work
     effects_taken = lambda *arguments: levels.append(original(*arguments)) or levels[-1]  # noqa: E731
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(effects, "_claim_work", effects_taken)
+        patch.setattr(passes, "_claim_work", effects_taken)
         apply_effects(workspace.id)
     ((entered, _),) = moves(segment)
     assert levels[1].events == {str(entered.id): (EffectsLevel.SCORES_AND_SEGMENTS, False)}
@@ -233,7 +233,7 @@ def test_what_an_event_caused_is_of_its_level(workspace, settled):
 def test_an_entry_waits_for_the_receipt_of_its_cause(workspace, settled, monkeypatch):
     """An event that is recorded while contacts are evaluated counts already: the entry is not of before it."""
     segment = a_segment(workspace, did("buy", timeWindow="7d"))
-    original = effects._claim_work
+    original = passes._claim_work
     late = []
 
     def take(*arguments):
@@ -246,7 +246,7 @@ def test_an_entry_waits_for_the_receipt_of_its_cause(workspace, settled, monkeyp
     record(workspace, of(settled, "look"))
     tag_contact(workspace.id, Contact.objects.get(), "any")
     a_segment(workspace, every(did("buy", timeWindow="7d"), {"type": "tag", "value": "any"}))
-    monkeypatch.setattr(effects, "_claim_work", take)
+    monkeypatch.setattr(passes, "_claim_work", take)
     apply_effects(workspace.id)
     for one in (segment,):
         assert cause(one) == late[0]

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from events.models import Event
-from events.processing.effects import apply_effects
+from events.processing.passes import apply_effects
 from events.tasks import wake_due
 from segments.memberships import explain_membership
 from segments.preview import preview_rule

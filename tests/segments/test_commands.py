@@ -10,7 +10,7 @@ from config import clock
 from contacts.models import Contact, ContactScore
 from events.aggregates.registry import built_aggregates
 from events.models import ContactAggregate, EffectsLevel, EventBatch, Timer
-from events.processing.effects import apply_effects
+from events.processing.passes import apply_effects
 from segments.definitions import create_segment, update_segment
 from segments.models import Membership, MembershipPeriod, Segment
 from segments.static_members import add_members

@@ -7,7 +7,7 @@ from contacts.crud import delete_contact, set_consent, untag_contact, update_con
 from contacts.models import Company, CompanyMembership
 from contacts.references import ContactChanges
 from events.models import Event
-from events.processing.effects import apply_effects
+from events.processing.passes import apply_effects
 from scoring.models import ScoringRule
 from segments.models import Membership, MembershipPeriod
 from tests.contacts.factories import a_contact, tag_contact

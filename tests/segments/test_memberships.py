@@ -4,7 +4,7 @@ import pytest
 from django.db.models import F
 
 from contacts.merging.merges import merge_contacts, undo_merge
-from events.processing.effects import apply_effects
+from events.processing.passes import apply_effects
 from segments.build import run_build
 from segments.definitions import create_segment, rebuild_segment, update_segment
 from segments.memberships import explain_membership, members, members_at, segments_of

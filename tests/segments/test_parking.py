@@ -6,7 +6,7 @@ import pytest
 from django.db import connection
 
 from events.models import Event, ParkedEffect
-from events.processing.effects import apply_effects
+from events.processing.passes import apply_effects
 from segments.build import run_build
 from segments.definitions import rebuild_segment, update_segment
 from segments.models import Segment

@@ -10,8 +10,8 @@ from django.db import connection, connections
 from contacts.crud import delete_contact
 from contacts.models import Contact
 from events.models import Event, EventBatch, Timer
-from events.processing import effects as runner
-from events.processing.effects import apply_effects
+from events.processing import passes as runner
+from events.processing.passes import apply_effects
 from events.tasks import wake_due
 from segments import effects, evaluation, static_members
 from segments.build import run_build

@@ -4,7 +4,7 @@ import pytest
 
 from contacts.models import Contact
 from events.models import EffectsLevel, EventBatch
-from events.processing.effects import apply_effects
+from events.processing.passes import apply_effects
 from segments.definitions import create_segment
 from segments.errors import InvalidMemberList, SegmentIsDynamic
 from segments.memberships import count_members, explain_membership, members, segments_of

@@ -7,7 +7,7 @@ import pytest
 from contacts.crud import update_contact
 from contacts.references import ContactChanges
 from events.models import Event, Timer
-from events.processing.effects import apply_effects
+from events.processing.passes import apply_effects
 from events.tasks import wake_due
 from tests.contacts.factories import a_contact
 from tests.segments.factories import (

@@ -13,7 +13,7 @@ from config.db.backfill import Batch
 from config.ids import NO_ID
 from config.values.datetimes import has_timezone, parse_timestamp
 from contacts.models import Contact
-from events.processing.effects import lock_lane
+from events.processing.passes import lock_lane
 from events.stream.outbox import LANE_COUNT
 from scoring.rescoring import rescore_next
 from workspaces.management.backfill import BackfillCommand, CommandWork

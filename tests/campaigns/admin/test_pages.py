@@ -15,7 +15,7 @@ from campaigns.models import Campaign, ChannelSettings, Form, Message, Suppressi
 from config import clock
 from contacts.merging.merges import merge_contacts
 from events.models import Event
-from events.processing.effects import apply_effects
+from events.processing.passes import apply_effects
 from scoring.models import ScoringRule
 from scoring.rules import save_rule
 from tests.admin.confirming import post_and_confirm

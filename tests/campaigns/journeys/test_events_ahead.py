@@ -8,7 +8,7 @@ from campaigns.journeys.processor import process_due_enrollments
 from config import clock
 from contacts.models import ContactScore
 from events.models import Event
-from events.processing.effects import apply_effects
+from events.processing.passes import apply_effects
 from scoring.verification import verify_contacts
 from segments.memberships import explain_membership
 from segments.verification import verify_segments

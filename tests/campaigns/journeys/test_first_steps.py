@@ -15,7 +15,7 @@ from campaigns.journeys.steps import STEP_HANDLERS
 from campaigns.models import Decision, Enrollment, Message
 from contacts.merging.merges import merge_contacts
 from contacts.models import Consent, Contact
-from events.processing.effects import apply_effects
+from events.processing.passes import apply_effects
 from tests.campaigns.factories import (
     a_campaign,
     definition,

@@ -7,7 +7,7 @@ import pytest
 from campaigns.models import Enrollment
 from contacts.models import Contact
 from events.models import EffectsLevel, Event, EventDefinition
-from events.processing.effects import apply_effects
+from events.processing.passes import apply_effects
 from events.stream.definitions import create_definition
 from events.stream.recording import record_events
 from events.stream.types import IncomingEvent, SchemaPolicy

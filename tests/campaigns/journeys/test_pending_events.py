@@ -9,7 +9,7 @@ from django.test.utils import CaptureQueriesContext
 from campaigns.journeys.processor import process_due_enrollments
 from campaigns.models import Decision, Message
 from contacts.merging.merges import merge_contacts
-from events.processing.effects import apply_effects
+from events.processing.passes import apply_effects
 from tests.campaigns.factories import (
     a_campaign,
     decided,

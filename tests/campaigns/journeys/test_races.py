@@ -33,7 +33,7 @@ from contacts.erasure.erasures import erase_person, resolve_erasures
 from contacts.merging.merges import merge_contacts, undo_merge
 from contacts.references import ContactReference
 from events.models import Event
-from events.processing.effects import apply_effects
+from events.processing.passes import apply_effects
 from events.stream.recording import record_events
 from events.stream.types import IncomingEvent, SchemaPolicy
 from events.tasks import wake_due

@@ -8,7 +8,7 @@ from django.db import connection
 from campaigns.journeys.processor import process_due_enrollments
 from campaigns.models import Message
 from contacts.references import ContactReference
-from events.processing.effects import apply_effects
+from events.processing.passes import apply_effects
 from events.stream.recording import record_events
 from events.stream.types import IncomingEvent, SchemaPolicy
 from tests.campaigns.factories import a_campaign, definition, marks, node, on_event, sends

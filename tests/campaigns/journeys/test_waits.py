@@ -14,7 +14,7 @@ from campaigns.models import Enrollment
 from contacts.crud import update_contact
 from contacts.references import ContactChanges
 from events.models import EffectsLevel, Event
-from events.processing.effects import apply_effects
+from events.processing.passes import apply_effects
 from events.stream.recording import record_events
 from events.stream.types import IncomingEvent, SchemaPolicy
 from tests.campaigns.factories import a_campaign, decided, definition, ends, enrollments_of, marks, node, work

@@ -11,7 +11,7 @@ from contacts.crud import get_contact
 from contacts.erasure.erasures import erase_person
 from contacts.models import Contact
 from events.models import Event
-from events.processing.effects import apply_effects
+from events.processing.passes import apply_effects
 from tests.contacts.factories import a_contact
 from tests.workspaces.factories import WorkspaceFactory
 

@@ -16,7 +16,7 @@ from config import clock, ids
 from contacts.crud import get_contact
 from contacts.erasure.erasures import erase_person
 from events.models import Event
-from events.processing.effects import apply_effects
+from events.processing.passes import apply_effects
 from tests.campaigns.messages import use_channel
 from workspaces.throttles import reset_limits
 

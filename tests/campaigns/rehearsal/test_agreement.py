@@ -14,7 +14,7 @@ from campaigns.rehearsal.rehearsals import order_rehearsal, run_rehearsal
 from config import clock
 from contacts.models import Consent
 from contacts.references import ContactChanges, ContactReference
-from events.processing.effects import apply_effects
+from events.processing.passes import apply_effects
 from events.stream.recording import record_events
 from events.stream.types import IncomingEvent, SchemaPolicy
 from tests.campaigns.factories import a_campaign, definition, node, on_event

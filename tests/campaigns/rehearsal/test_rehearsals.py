@@ -16,7 +16,7 @@ from campaigns.rehearsal.session import hide_tables, run_in_session
 from campaigns.schedule import REHEARSAL_SILENCE
 from config import clock
 from contacts.references import ContactChanges, ContactReference
-from events.processing.effects import apply_effects
+from events.processing.passes import apply_effects
 from events.stream.recording import record_events
 from events.stream.types import IncomingEvent, SchemaPolicy
 from tests.campaigns.factories import a_campaign, definition, marks, node, on_event, sends

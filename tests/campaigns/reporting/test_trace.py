@@ -6,7 +6,7 @@ from campaigns.reporting.trace import ContactResolution, ProcessingState, trace_
 from contacts.merging.merges import merge_contacts
 from contacts.models import Contact
 from events.models import Event, ParkedEffect
-from events.processing.effects import apply_effects
+from events.processing.passes import apply_effects
 from events.stream.definitions import PropertySpec, create_definition
 from events.stream.derived_events import DerivedEvent, record_derived_events
 from events.stream.types import IncomingEvent, SchemaPolicy

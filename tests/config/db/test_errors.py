@@ -19,7 +19,7 @@ from contacts.models import ContactScore
 from contacts.references import ContactReference
 from events.models import ParkedEffect
 from events.processing.bisection import bisect_failures
-from events.processing.effects import apply_effects
+from events.processing.passes import apply_effects
 from events.stream.recording import record_events
 from events.stream.types import IncomingEvent, SchemaPolicy
 from tests.contacts.factories import a_contact

@@ -25,7 +25,7 @@ from config import clock, ids
 from config.celery import app as celery_app
 from config.runtime import beat, beat_notifications
 from events.processing import leases
-from events.processing.effects import apply_effects, workspaces_with_due_timers
+from events.processing.passes import apply_effects, workspaces_with_due_timers
 from events.processing.timers import schedule_timers as set_timers
 from tests.campaigns.rows import a_campaign_row, a_message, an_enrollment
 from tests.config.runtime.test_supervisor import ROOT

@@ -34,7 +34,7 @@ from contacts.merging.merges import find_merge, merge_contacts, merges_of, undo_
 from contacts.models import Contact, Identifier, Merge
 from contacts.profiles.fields import create_field
 from contacts.references import ContactChanges
-from events.processing.effects import bump_rules_version
+from events.processing.passes import bump_rules_version
 from tests.contacts.factories import a_contact, by_email, identifier_values, resolved, set_identity_field
 from tests.scale import scaled
 from tests.workspaces.factories import WorkspaceFactory

@@ -14,7 +14,7 @@ from events.aggregates.registry import (
     register_aggregates,
 )
 from events.models import Aggregate, ContactAggregate, EventBatch
-from events.processing.effects import EffectEvent, apply_effects, bump_rules_version, lock_lane
+from events.processing.passes import EffectEvent, apply_effects, bump_rules_version, lock_lane
 from events.rules import aggregates_of_rule, parse_rule
 from events.stream.outbox import LANE_COUNT, enqueue_events, lane_of
 from events.stream.recording import record_events

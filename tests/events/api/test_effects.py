@@ -3,7 +3,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from config import clock, ids
-from events.processing.effects import apply_effects
+from events.processing.passes import apply_effects
 from events.processing.timers import schedule_timers
 from tests.contacts.factories import a_contact
 from tests.native import NativeClient

@@ -11,8 +11,8 @@ from config import clock
 from contacts.models import Contact, ContactScore, Identifier
 from contacts.references import ContactReference
 from events.models import Event, EventBatch
-from events.processing import effects
-from events.processing.effects import apply_effects
+from events.processing import passes
+from events.processing.passes import apply_effects
 from events.stream.outbox import BEHIND_ALL
 from events.stream.recording import record_events
 from events.stream.types import IncomingEvent, SchemaPolicy
@@ -144,14 +144,14 @@ def test_each_contact_is_evaluated_once_for_all_its_history(time, tmp_path, monk
     path.write_text(csv_of(2_000, 100))
     assert run("import_events", path, workspace, batch_size=50)[0] == 0
     seen = []
-    original = effects._run
+    original = passes._run
 
     def watch(path, batch):
         if path.endswith("apply_scoring_rules"):
             seen.extend({event.contact_id for event in batch.events if event.name == "buy"})
         return original(path, batch)
 
-    monkeypatch.setattr(effects, "_run", watch)
+    monkeypatch.setattr(passes, "_run", watch)
     apply_effects(workspace.id)
     assert len(set(seen)) == 100
     # A contact may stand at the edge of two batches.
@@ -167,7 +167,7 @@ def test_what_happens_now_does_not_wait_behind_history(time, tmp_path, monkeypat
     person = Identifier.objects.get(workspace=workspace, value="p0@x.test").contact_id
     incoming = IncomingEvent("visit", ContactReference(str(person)))
     record_events(workspace.id, [incoming], schema_policy=SchemaPolicy.OPEN)
-    effects._apply_pass(workspace.id)
+    passes._apply_pass(workspace.id)
     assert ScoreEntry.objects.filter(contact_id=person, rule__event_name="visit").exists()
     assert EventBatch.objects.exists()
     apply_effects(workspace.id)

@@ -14,7 +14,7 @@ from contacts.merging.merges import merge_contacts, undo_merge
 from contacts.models import Contact, Identifier, Import
 from events.imports.events import EventImport
 from events.models import EffectsLevel, Event, EventBatch, RefusedEvent
-from events.processing.effects import apply_effects
+from events.processing.passes import apply_effects
 from tests.contacts.factories import a_contact, by_email
 from tests.contacts.imports.files import refused_rows, run, run_and_kill
 from tests.workspaces.factories import WorkspaceFactory

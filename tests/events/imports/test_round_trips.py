@@ -10,7 +10,7 @@ from contacts.models import Contact, ContactScore
 from contacts.queries import with_details
 from contacts.references import CompanyReference, ContactReference
 from events.models import Event
-from events.processing.effects import apply_effects
+from events.processing.passes import apply_effects
 from events.stream.recording import record_events
 from events.stream.types import IncomingEvent, SchemaPolicy
 from scoring.models import ScoringRule

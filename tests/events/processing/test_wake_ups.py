@@ -191,7 +191,7 @@ class TestRunner:
 
     @pytest.mark.parametrize("word", ["done", "held"])
     def test_passes_keep_their_distance(self, workspace, runner, monkeypatch, word):
-        monkeypatch.setattr(runners.effects, "process_wake_up", lambda *_, **__: word)
+        monkeypatch.setattr(runners.passes, "process_wake_up", lambda *_, **__: word)
         began = time.monotonic()
         stay = runner._stays[workspace.id] = runners._WatchedWorkspace(due=began, renewed=began)
         runner._look(workspace.id)
@@ -293,8 +293,8 @@ class TestRunner:
                 raise ConnectionError
 
         for module, name in (
-            (tasks.effects, "workspaces_with_open_batches"),
-            (tasks.effects, "workspaces_with_due_timers"),
+            (tasks.passes, "workspaces_with_open_batches"),
+            (tasks.passes, "workspaces_with_due_timers"),
             (campaign_tasks, "workspaces_with_due_enrollments"),
         ):
             monkeypatch.setattr(module, name, lambda: [HERE, THERE])
@@ -308,7 +308,7 @@ class TestRunner:
         def fail(*_, **__):
             raise ConnectionError
 
-        monkeypatch.setattr(runners.effects, "process_wake_up", fail)
+        monkeypatch.setattr(runners.passes, "process_wake_up", fail)
         with pytest.raises(ConnectionError):
             runner.answer(workspace.id)
         assert leases.acquire_message_lease(workspace.id, TASK)
@@ -332,7 +332,7 @@ class TestRunner:
             raise ServerUnavailableError
 
         with monkeypatch.context() as patched:
-            patched.setattr(runners.effects, "process_wake_up", fail)
+            patched.setattr(runners.passes, "process_wake_up", fail)
             patched.setattr(leases, "release_lease", fail)
             runner.stay(workspace.id, 0)
             wait_for(lambda: len(failed) == 2)
@@ -343,7 +343,7 @@ class TestRunner:
 
     def test_a_runner_that_lost_its_lease_goes(self, workspace, runner, monkeypatch):
         leases.acquire_runner_lease(workspace.id, TASK, THERE)
-        monkeypatch.setattr(runners.effects, "process_wake_up", pytest.fail)
+        monkeypatch.setattr(runners.passes, "process_wake_up", pytest.fail)
         runner.stay(workspace.id, time.monotonic() - runners.RENEWAL_SECONDS - runners.PACE_SECONDS)
         wait_for(lambda: not runner._stays)
         assert Lease.objects.get().holder == THERE
@@ -385,7 +385,7 @@ class TestRunner:
 
         for one in (workspace, quiet):
             leases.acquire_runner_lease(one.id, TASK, runner._holder)
-        monkeypatch.setattr(runners.effects, "process_wake_up", record)
+        monkeypatch.setattr(runners.passes, "process_wake_up", record)
         monkeypatch.setattr(runners, "LATE_SECONDS", 1000)
         monkeypatch.setattr(runners, "PACE_SECONDS", 0)
         now = time.monotonic()

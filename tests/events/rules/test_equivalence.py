@@ -18,7 +18,7 @@ from events.aggregates.registry import build_aggregates, built_aggregates, regis
 from events.effects import maintain_aggregates
 from events.errors import InvalidCondition
 from events.models import EffectsLevel
-from events.processing.effects import EffectBatch, EffectEvent
+from events.processing.passes import EffectBatch, EffectEvent
 from events.rules import AggregateSpec, Rule, aggregates_of_rule, explain_contact, parse_rule
 from events.rules.compiler import compile_event_rule
 from events.rules.conditions import EventConditions

@@ -10,7 +10,7 @@ from django.core.management import CommandError, call_command
 from campaigns.models import Decision
 from config import clock
 from events.models import Event, EventBatch, MessageKey
-from events.processing.effects import apply_effects
+from events.processing.passes import apply_effects
 from events.stream import retention
 from scoring.models import ScoreEntry
 from scoring.verification import verify_contacts

@@ -6,7 +6,7 @@ import pytest
 
 from config import clock
 from contacts.models import Contact, ContactScore, Tag
-from events.processing.effects import apply_effects
+from events.processing.passes import apply_effects
 from events.stream.definitions import PropertySpec, create_definition
 from events.stream.outbox import LANE_COUNT
 from scoring.models import ScoreEntry, ScoringRule

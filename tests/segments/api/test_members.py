@@ -7,7 +7,7 @@ import pytest
 
 from config.http.rendering import iso_millis
 from contacts.models import Identifier
-from events.processing.effects import apply_effects
+from events.processing.passes import apply_effects
 from segments.definitions import create_segment
 from tests.contacts.factories import a_contact
 from tests.native import NativeClient

@@ -5,7 +5,7 @@ from uuid import uuid4
 import pytest
 
 from config import clock
-from events.processing.effects import apply_effects
+from events.processing.passes import apply_effects
 from segments.api.serializers import BUYERS, SLEEPERS
 from segments.build import run_build
 from segments.definitions import create_segment, rebuild_segment, update_segment
