@@ -1,6 +1,7 @@
 """OpenAPI: names of operations and authentication schemes for drf-spectacular."""
 
 import re
+from copy import deepcopy
 from typing import Any, ClassVar
 
 from django.urls import reverse_lazy
@@ -122,8 +123,8 @@ class SchemaSerializerExtension(OpenApiSerializerExtension):  # type: ignore[no-
     match_subclasses = True
 
     def map_serializer(self, auto_schema: Any, direction: Any) -> Document:
-        """Return the schema."""
-        return dict(self.target.json_schema)
+        """Return a copy of the schema: what names the enumerations takes them out of it."""
+        return deepcopy(self.target.json_schema)
 
 
 class Schema(AutoSchema):
