@@ -76,7 +76,7 @@ class OldEventViewSet(OmnisendIngest, IngestViewSet):
 
     @document(
         "List custom events by name",
-        {200: _CUSTOM_EVENT},
+        {200: _CUSTOM_EVENT(many=True)},
         parameters=[
             OpenApiParameter("limit", OpenApiTypes.INT),
             OpenApiParameter("offset", OpenApiTypes.INT),
