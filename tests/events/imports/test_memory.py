@@ -17,7 +17,8 @@ from tests.workspaces.factories import WorkspaceFactory
 
 pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
 ROWS = scaled(20_000, 50_000)
-MOST_BYTES = 500_000_000
+MOST_BYTES = 200_000_000
+"""Of the import itself; the process of the tests has its own."""
 GROWTH_BYTES = 40_000_000
 """What may come and go: a few batches."""
 
@@ -32,6 +33,7 @@ def test_memory_is_constant(tmp_path):
             # One in ten is refused.
             moment = (since + timedelta(seconds=n)).isoformat() if n % 10 else "01/02/2024"
             file.write(f"purchase,{moment},p{n % 1_000}@x.test,{n}\n")
+    before = psutil.Process().memory_info().rss
     taken = []
 
     def measure(run):
@@ -42,7 +44,7 @@ def test_memory_is_constant(tmp_path):
     with open_file(str(path)) as file:
         run = import_file(workspace.id, file, EventImport(), terms, on_progress=measure)
     assert (run.recorded, run.refused) == (ROWS - ROWS // 10, ROWS // 10)
-    check(taken)
+    check(taken, before)
 
     taken.clear()
 
@@ -53,11 +55,11 @@ def test_memory_is_constant(tmp_path):
             yield row
 
     assert write_rows(str(tmp_path / "out.jsonl.gz"), "jsonl", EVENT_COLUMNS, watched()) == run.recorded
-    check(taken)
+    check(taken, before)
 
 
-def check(taken):
+def check(taken, before):
     """Compare what was taken after a quarter with all that came later."""
     settled = max(taken[: len(taken) // 4])
-    assert max(taken) < MOST_BYTES
+    assert max(taken) - before < MOST_BYTES
     assert max(taken) - settled < GROWTH_BYTES, taken
