@@ -111,7 +111,7 @@ class RehearsalAdmin(ReadOnlyAdminMixin, WorkspaceModelAdmin):
 
     @admin.display(description="versions")
     def labels(self, rehearsal: Rehearsal) -> str:
-        return ", ".join(version["label"] for version in rehearsal.versions)
+        return ", ".join(_labels(rehearsal))
 
     @admin.display(description="done")
     def progress_label(self, rehearsal: Rehearsal) -> str:
@@ -142,6 +142,10 @@ class RehearsalAdmin(ReadOnlyAdminMixin, WorkspaceModelAdmin):
             f'<a class="text-primary-600 dark:text-primary-500"'
             f' href="{url}?workspace={rehearsal.workspace_id}&q={rehearsal.pk}">All of them</a>'
         )
+
+
+def _labels(rehearsal: Rehearsal) -> list[str]:
+    return [version["label"] for version in rehearsal.versions]
 
 
 Row = tuple[str, ...]
@@ -208,8 +212,7 @@ class RehearsedEnrollmentAdmin(CampaignRowAdmin):
 
     @admin.display(description="version")
     def version_label(self, row: RehearsedEnrollment) -> str:
-        label: str = row.rehearsal.versions[row.version]["label"]
-        return label
+        return dict(enumerate(_labels(row.rehearsal))).get(row.version, "")
 
     started_utc = utc_column("started_at", "would start (UTC)")
     ended_utc = utc_column("ended_at", "would end (UTC)")
