@@ -12,12 +12,12 @@ from typing import Any, Final, Protocol
 from uuid import UUID
 
 import orjson
-from django.db import connection
 
 from campaigns.models import Message
-from campaigns.rehearsal.session import HISTORY, KNOWN_AT, rows, show_contacts
+from campaigns.rehearsal.session import HISTORY, KNOWN_AT, live_schema, show_contacts
 from config import ids
 from config.db.arrays import array
+from config.db.statements import execute, fetch_all
 from events.id_bounds import first_id_of_events
 from events.names import (
     CONTACT_SUBSCRIBED,
@@ -56,9 +56,9 @@ class ContactHistory:
         for start in range(0, len(contact_ids), _BATCH):
             batch = contact_ids[start : start + _BATCH]
             show_contacts(workspace_id, batch)
-            imported = {contact_id for (contact_id,) in rows(_IMPORTED, [workspace_id, batch])}
-            found = rows(
-                f"SELECT {KNOWN_AT} AS at, e.contact_id, e.name, e.properties FROM {_schema()}.events_event e"
+            imported = {contact_id for (contact_id,) in fetch_all(_IMPORTED, [workspace_id, batch])}
+            found = fetch_all(
+                f"SELECT {KNOWN_AT} AS at, e.contact_id, e.name, e.properties FROM {live_schema()}.events_event e"
                 " WHERE e.workspace_id = %s AND e.contact_id = ANY(%s) AND e.source = 'system'"
                 " AND e.name = ANY(%s) AND e.id >= %s AND e.occurred_at >= %s",
                 [workspace_id, batch, list(_CHANGES), first_id_of_events(since), since],
@@ -82,9 +82,8 @@ class ContactHistory:
 
     def _apply(self, contact_id: UUID, name: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
         """Change a contact from `old` to `new`: the keys are those of a ContactChange."""
-        with connection.cursor() as cursor:
-            for statement, parameters in _statements(self.workspace_id, contact_id, name, old, new):
-                cursor.execute(statement, parameters)
+        for statement, parameters in _statements(self.workspace_id, contact_id, name, old, new):
+            execute(statement, parameters)
 
 
 _IMPORTED: Final = f"""
@@ -95,11 +94,6 @@ WHERE c.workspace_id = %s AND c.id = ANY (%s) AND c.created_at > h.first_at + in
 """
 _CONSENT_CHANGES: Final = (CONTACT_SUBSCRIBED, CONTACT_UNSUBSCRIBED)
 _CHANGES: Final = (CONTACT_UPDATED, CONTACT_TAGGED, *_CONSENT_CHANGES)
-
-
-def _schema() -> str:
-    ((schema,),) = rows("SELECT current_schema()", [])
-    return str(schema)
 
 
 def _statements(
@@ -225,15 +219,14 @@ class ScoreHistory:
             latest[contact_id] = score
             self.position += 1
         if latest:
-            rows_ = [(ids.uuid7(), contact_id, score) for contact_id, score in latest.items()]
-            with connection.cursor() as cursor:
-                cursor.execute(
-                    "INSERT INTO contacts_contactscore (id, workspace_id, contact_id, points, updated_at)"
-                    " SELECT w.id, %s, w.contact_id, w.points, %s FROM unnest(%s::uuid[], %s::uuid[], %s::numeric[])"
-                    " AS w (id, contact_id, points)"
-                    " ON CONFLICT (workspace_id, contact_id) DO UPDATE SET points = excluded.points",
-                    [self.workspace_id, until, *map(list, zip(*rows_, strict=True))],
-                )
+            scores = [(ids.uuid7(), contact_id, score) for contact_id, score in latest.items()]
+            execute(
+                "INSERT INTO contacts_contactscore (id, workspace_id, contact_id, points, updated_at)"
+                " SELECT w.id, %s, w.contact_id, w.points, %s FROM unnest(%s::uuid[], %s::uuid[], %s::numeric[])"
+                " AS w (id, contact_id, points)"
+                " ON CONFLICT (workspace_id, contact_id) DO UPDATE SET points = excluded.points",
+                [self.workspace_id, until, *map(list, zip(*scores, strict=True))],
+            )
 
 
 @dataclass(slots=True)
@@ -256,9 +249,9 @@ class SentMessageHistory:
     ) -> SentMessageHistory:
         """Look up the messages that left from a cap's `window` before `since` until `until`."""
         sent: list[tuple[datetime, UUID]] = []
-        table = f"{_schema()}.{Message._meta.db_table}"
+        table = f"{live_schema()}.{Message._meta.db_table}"
         for start in range(0, len(contact_ids), _BATCH):
-            sent += rows(
+            sent += fetch_all(
                 f"SELECT sent_at, id FROM {table} WHERE workspace_id = %s AND contact_id = ANY(%s)"
                 " AND sent_at > %s AND sent_at < %s AND campaign_id IS DISTINCT FROM %s"
                 " AND NOT is_test AND NOT is_transactional",
@@ -273,9 +266,8 @@ class SentMessageHistory:
             self.position += 1
         if start < self.position:
             table = Message._meta.db_table
-            with connection.cursor() as cursor:
-                cursor.execute(
-                    f"INSERT INTO {table} SELECT * FROM {_schema()}.{table}"
-                    " WHERE workspace_id = %s AND id = ANY(%s::uuid[])",
-                    [self.workspace_id, array([id_ for _, id_ in self.sent[start : self.position]])],
-                )
+            execute(
+                f"INSERT INTO {table} SELECT * FROM {live_schema()}.{table}"
+                " WHERE workspace_id = %s AND id = ANY(%s::uuid[])",
+                [self.workspace_id, array([id_ for _, id_ in self.sent[start : self.position]])],
+            )

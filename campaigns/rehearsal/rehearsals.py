@@ -1,4 +1,4 @@
-"""Order, run and find rehearsals."""
+"""Order and run rehearsals."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ from datetime import datetime, timedelta
 from functools import partial
 from time import monotonic
 from typing import Any, Final
-from uuid import UUID
 
 from django.db import transaction
 from django.db.models import Q
 
-from campaigns.errors import InvalidRehearsal, RehearsalNotFound
+from campaigns.errors import InvalidRehearsal
 from campaigns.journeys.date_triggers import schedule_dates
 from campaigns.journeys.definition.triggers import DateTrigger, EventTrigger
 from campaigns.journeys.definition_checks import check_definition
@@ -101,14 +100,6 @@ def _version(campaign: Campaign, version: str | int) -> dict[str, Any]:
             "versions", f"The {label} has no trigger by events or dates: nothing to rehearse."
         )
     return {"label": label, "definition": definition}
-
-
-def get_rehearsal(workspace_id: UUID, rehearsal_id: UUID) -> Rehearsal:
-    """Return a rehearsal. Raises RehearsalNotFound."""
-    rehearsal = Rehearsal.objects.in_workspace(workspace_id).filter(id=rehearsal_id).first()
-    if rehearsal is None:
-        raise RehearsalNotFound
-    return rehearsal
 
 
 def run_waiting() -> int:

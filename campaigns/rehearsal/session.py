@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from queue import Queue
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 from uuid import UUID
 
 from django.db import connection
@@ -26,6 +26,7 @@ from campaigns.models import (
     PendingConsent,
     Suppression,
 )
+from config.db.statements import execute, fetch_all, fetch_one
 from config.db.workloads import use_in_thread
 from contacts.models import Consent, Contact, ContactScore, ContactTag, Identifier, Tag
 from events.models import Event, EventBatch, ParkedEffect, Timer
@@ -94,24 +95,19 @@ def hide_tables(workspace_id: UUID, campaign: Campaign, version: CampaignVersion
     connection.ensure_connection()
     # A statement that is prepared by now would go on reading the tables that are to be hidden.
     threshold, connection.connection.prepare_threshold = connection.connection.prepare_threshold, None
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT current_schema()")
-        (schema,) = cursor.fetchone()
-        for model in (*_EMPTY, *_COPIED):
-            table = model._meta.db_table
-            cursor.execute(f"CREATE TEMP TABLE {table} (LIKE {schema}.{table} INCLUDING ALL)")
-        for model in _COPIED:
-            table = model._meta.db_table
-            cursor.execute(
-                f"INSERT INTO {table} SELECT * FROM {schema}.{table} WHERE workspace_id = %s", [workspace_id]
-            )
-        for statement in _VIEWS:
-            cursor.execute(statement.format(schema=schema, workspace=workspace_id, campaign=campaign.pk))
+    schema = live_schema()
+    for model in (*_EMPTY, *_COPIED):
+        table = model._meta.db_table
+        execute(f"CREATE TEMP TABLE {table} (LIKE {schema}.{table} INCLUDING ALL)")
+    for model in _COPIED:
+        table = model._meta.db_table
+        execute(f"INSERT INTO {table} SELECT * FROM {schema}.{table} WHERE workspace_id = %s", [workspace_id])
+    for statement in _VIEWS:
+        execute(statement.format(schema=schema, workspace=workspace_id, campaign=campaign.pk))
     show_now(datetime(1970, 1, 1, tzinfo=UTC))
     campaign.save(force_insert=True)
     version.save(force_insert=True)
-    with connection.cursor() as cursor:
-        cursor.execute("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY")
+    execute("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY")
     connection.connection.prepare_threshold = threshold
     # Wake-ups, notifications and figures that would follow a commit concern nobody.
     connection.on_commit = _ignore  # type: ignore[method-assign]
@@ -147,35 +143,28 @@ _VIEWS: Final = (
 
 def show_now(moment: datetime) -> None:
     """Show what was known at a moment."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT set_config('headrace.now', %s, false)", [moment.isoformat()])
+    execute("SELECT set_config('headrace.now', %s, false)", [moment.isoformat()])
 
 
 def show_contacts(workspace_id: UUID, contact_ids: Sequence[UUID]) -> None:
     """Copy contacts, with those merged into them and all that hangs on them, into the hidden tables."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT current_schema()")
-        (schema,) = cursor.fetchone()
-        cursor.execute(
-            f"INSERT INTO contacts_contact SELECT * FROM {schema}.contacts_contact c WHERE workspace_id = %s"
-            " AND (id = ANY(%s) OR merged_into_id = ANY(%s)) ON CONFLICT DO NOTHING RETURNING id",
-            [workspace_id, list(contact_ids), list(contact_ids)],
+    schema = live_schema()
+    copied = fetch_all(
+        f"INSERT INTO contacts_contact SELECT * FROM {schema}.contacts_contact c WHERE workspace_id = %s"
+        " AND (id = ANY(%s) OR merged_into_id = ANY(%s)) ON CONFLICT DO NOTHING RETURNING id",
+        [workspace_id, list(contact_ids), list(contact_ids)],
+    )
+    for table in _OF_CONTACTS:
+        execute(
+            f"INSERT INTO {table} SELECT * FROM {schema}.{table} WHERE workspace_id = %s"
+            " AND contact_id = ANY(%s)",
+            [workspace_id, [contact_id for (contact_id,) in copied]],
         )
-        copied = [contact_id for (contact_id,) in cursor.fetchall()]
-        for table in _OF_CONTACTS:
-            cursor.execute(
-                f"INSERT INTO {table} SELECT * FROM {schema}.{table} WHERE workspace_id = %s"
-                " AND contact_id = ANY(%s)",
-                [workspace_id, copied],
-            )
+
+
+def live_schema() -> str:
+    """Return the schema of the tables that are hidden."""
+    return str(fetch_one("SELECT current_schema()")[0])
 
 
 _OF_CONTACTS: Final = tuple(model._meta.db_table for model in (Identifier, ContactTag, Consent))
-
-
-def rows(statement: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
-    """Run a query and return its rows."""
-    with connection.cursor() as cursor:
-        cursor.execute(statement, parameters)
-        found: list[tuple[Any, ...]] = cursor.fetchall()
-    return found

@@ -13,8 +13,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-from django.db import connection
-
 from campaigns.effects import apply_plan
 from campaigns.journeys.date_triggers import CONTACT_CHANGE_EVENTS
 from campaigns.journeys.definition.steps import WaitUntilDateStep
@@ -24,9 +22,10 @@ from campaigns.journeys.processor import process_batch
 from campaigns.messaging.delivery import Attempt, Sent, claim_ready, record_attempts
 from campaigns.models import Enrollment, Message
 from campaigns.rehearsal.history import History
-from campaigns.rehearsal.session import HISTORY, KNOWN_AT, rows, show_now
+from campaigns.rehearsal.session import HISTORY, KNOWN_AT, show_now
 from config import clock
 from config.db.arrays import array
+from config.db.statements import execute, fetch_all
 from events.id_bounds import end_id_of_events, first_id_of_events
 from events.models import EffectsLevel, Event, EventBatch, Timer
 from events.processing.passes import DueTimer, EffectBatch, EffectEvent
@@ -120,7 +119,7 @@ class Timeline:
                 )
 
     def _look(self) -> _Due:
-        ((enrollment, message, timer, has_recorded),) = rows(_NEXT_DUE, [self.workspace_id] * 4)
+        ((enrollment, message, timer, has_recorded),) = fetch_all(_NEXT_DUE, [self.workspace_id] * 4)
         return _Due(enrollment or _NEVER, message or _NEVER, timer or _NEVER, has_recorded)
 
     def _next_moment(self, due: _Due) -> datetime | None:
@@ -164,7 +163,7 @@ class Timeline:
         if not levels:
             return []
         batches.delete()
-        found = rows(
+        found = fetch_all(
             f"{_SELECT} FROM events_event e JOIN contacts_contact c ON c.workspace_id = e.workspace_id"
             " AND c.id = e.contact_id WHERE e.workspace_id = %s AND e.id = ANY(%s::uuid[]) AND e.name = ANY(%s)"
             " ORDER BY e.occurred_at, e.id",
@@ -178,7 +177,7 @@ class Timeline:
 
     def _fetch(self) -> None:
         """Read the next events of the history."""
-        found = rows(
+        found = fetch_all(
             f"SELECT * FROM {HISTORY} WHERE place > %s ORDER BY place LIMIT %s", [self._position, _FETCHED]
         )
         self._waiting.extend((known_at, _event(row, EffectsLevel.ALL)) for _, *row, known_at in found)
@@ -225,21 +224,20 @@ def collect_history(
 
     Returns whose they are, and who has one of the attributes. Called before the tables are hidden.
     """
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"CREATE TEMP TABLE {HISTORY} AS SELECT row_number() OVER (ORDER BY known_at, occurred_at, id) AS place,"
-            f" h.* FROM ({_SELECT}, {KNOWN_AT} AS known_at FROM {Event._meta.db_table} e"
-            "  JOIN contacts_contact c ON c.workspace_id = e.workspace_id AND c.id = e.contact_id"
-            "  WHERE e.workspace_id = %s AND e.name = ANY(%s) AND e.id BETWEEN %s AND %s"
-            "  AND NOT (e.source = 'system' AND e.properties @> jsonb_build_object('campaignId', %s::text))"
-            " ) h WHERE known_at >= %s AND known_at < %s",
-            [
-                *(workspace_id, list(names), first_id_of_events(since - LATE_AFTER), end_id_of_events(until)),
-                *(str(campaign_id), since, until),
-            ],
-        )
-        cursor.execute(f"CREATE INDEX ON {HISTORY} (place)")
-    found = rows(
+    execute(
+        f"CREATE TEMP TABLE {HISTORY} AS SELECT row_number() OVER (ORDER BY known_at, occurred_at, id) AS place,"
+        f" h.* FROM ({_SELECT}, {KNOWN_AT} AS known_at FROM {Event._meta.db_table} e"
+        "  JOIN contacts_contact c ON c.workspace_id = e.workspace_id AND c.id = e.contact_id"
+        "  WHERE e.workspace_id = %s AND e.name = ANY(%s) AND e.id BETWEEN %s AND %s"
+        "  AND NOT (e.source = 'system' AND e.properties @> jsonb_build_object('campaignId', %s::text))"
+        " ) h WHERE known_at >= %s AND known_at < %s",
+        [
+            *(workspace_id, list(names), first_id_of_events(since - LATE_AFTER), end_id_of_events(until)),
+            *(str(campaign_id), since, until),
+        ],
+    )
+    execute(f"CREATE INDEX ON {HISTORY} (place)")
+    found = fetch_all(
         f"SELECT contact_id FROM {HISTORY} UNION SELECT id FROM contacts_contact"
         " WHERE workspace_id = %s AND merged_into_id IS NULL AND attributes ?| %s::text[]",
         [workspace_id, list(attributes)],
@@ -249,7 +247,7 @@ def collect_history(
 
 def history_size() -> int:
     """Return how many events `collect_history` found."""
-    ((count,),) = rows(f"SELECT count(*) FROM {HISTORY}", [])
+    ((count,),) = fetch_all(f"SELECT count(*) FROM {HISTORY}", [])
     return int(count)
 
 
