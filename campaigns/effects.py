@@ -1,7 +1,7 @@
-"""The campaigns effect: events and due timers start enrollments, end them or resume them.
+"""Campaigns' effect, called by `events.processing.passes`: start, resume and end enrollments.
 
-New enrollments are taken through their first waits, sends and branches here; `journeys.processor` takes all other
-steps later, in short transactions of its own.
+What does so is new events and due timers. New enrollments are taken through their first waits, sends and branches
+here; `journeys.processor` takes all other steps later, in short transactions of its own.
 """
 
 from __future__ import annotations
@@ -11,20 +11,20 @@ from collections.abc import Sequence
 from typing import Final
 from uuid import UUID
 
+from campaigns.journeys.campaign_failures import park_campaign
 from campaigns.journeys.correlation import correlation_value_at, event_properties
 from campaigns.journeys.date_triggers import CONTACT_CHANGE_EVENTS, process_date_triggers
 from campaigns.journeys.definition.triggers import EventTrigger, is_trusted
 from campaigns.journeys.enrollment import Candidate, enroll
-from campaigns.journeys.listeners import process_listeners
+from campaigns.journeys.goals_and_exits import end_or_resume_enrollments
 from campaigns.journeys.merges import end_duplicate_enrollments, end_enrollments_of_removed_contacts
-from campaigns.journeys.parking import park_campaign
 from campaigns.journeys.plans import ActiveCampaign, CampaignPlan, cached_plan, load_plan
 from campaigns.reasons import Reason
 from config.db.arrays import array
 from config.db.sql import Sql, sql
 from events.models import EffectsLevel
 from events.processing.bisection import bisect_failures
-from events.processing.parking import park
+from events.processing.parked_effects import park
 from events.processing.passes import EffectBatch, EffectEvent, runs_only_when
 from events.rules.event_matching import EventRule, given_events, matches
 from segments.removal import REMOVED_CONTACT_TIMER_KEY
@@ -70,7 +70,7 @@ def apply_plan(batch: EffectBatch, plan: CampaignPlan) -> None:
     """End and resume enrollments of a plan's campaigns by the batch's events, then start new ones."""
     if plan.is_idle:
         return
-    process_listeners(batch, plan)
+    end_or_resume_enrollments(batch, plan)
     process_date_triggers(batch, plan)
     _enroll_triggered(batch, plan)
 

@@ -1,4 +1,7 @@
-"""The first effect: maintain the aggregates that all-time conditions read."""
+"""The events app's effect, called by `events.processing.passes`: count new events in aggregates.
+
+It runs before the effects of upper apps: all-time conditions read what it counts.
+"""
 
 from collections import defaultdict
 from uuid import UUID

@@ -1,4 +1,4 @@
-"""The scoring effect: events earn points, once per event and rule, and points decay."""
+"""Scoring's effect, called by `events.processing.passes`: award points for new events, and let points decay."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from uuid import UUID
 from contacts.models import Contact
 from events.errors import InvalidCondition
 from events.processing.bisection import bisect_failures
-from events.processing.parking import park, parked_keys
+from events.processing.parked_effects import park, parked_keys
 from events.processing.passes import EffectBatch, EffectEvent, runs_only_when
 from scoring.ledger import adds_up, award
 from scoring.models import ScoringRule

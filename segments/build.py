@@ -39,9 +39,9 @@ from events.stream.outbox import LANE_SQL
 from segments.errors import SegmentNotBuilt
 from segments.evaluation import evaluate_contacts
 from segments.models import Segment
-from segments.parking import park_rule_version
 from segments.plans import RuleVersion, parse_rule_version
 from segments.publication import MembershipChange, derived_event_of, publish_changes
+from segments.rule_failures import record_rule_failure
 
 CHUNK = 2_000
 """Contacts that are evaluated in one transaction: their lane's effects wait that long."""
@@ -180,7 +180,7 @@ def _build_batch(position: LanePosition) -> Batch:
         return Batch(None)
     read = parse_rule_version(segment, segment.draft_rule, segment.draft_version)
     if isinstance(read, tuple):
-        park_rule_version(workspace_id, *read, clock.now())
+        record_rule_failure(workspace_id, *read, clock.now())
         return Batch(None)
     if position.after == NO_ID and build_aggregates(workspace_id, lane, aggregates_of_rule(read.rule)):
         return Batch(str(NO_ID))
@@ -210,7 +210,7 @@ def _evaluate(workspace_id: UUID, rule_version: RuleVersion, lane: int, contact_
 
     def park_item(_: object, error: Exception) -> None:
         failed.append(error)
-        park_rule_version(workspace_id, rule_version, error, clock.now())
+        record_rule_failure(workspace_id, rule_version, error, clock.now())
 
     seconds = settings.TIMEOUTS["effects"].statement_seconds
     execute(f"SET LOCAL statement_timeout = {milliseconds(seconds)}")

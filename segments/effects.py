@@ -1,4 +1,7 @@
-"""The segments effect: events, scores and time move contacts into segments and out of them."""
+"""Segments' effect, called by `events.processing.passes`: move contacts into and out of segments.
+
+What moves them is new events, scores and due timers.
+"""
 
 from __future__ import annotations
 
@@ -30,10 +33,10 @@ from segments.evaluation import (
 )
 from segments.invalidation import Affected, find_affected, may_invalidate
 from segments.models import Segment
-from segments.parking import park_rule_version
 from segments.plans import InvalidationKind, Plan, RuleVersion, RuleVersionGroup, cached_plan, plan_of
 from segments.publication import derived_event_of, publish_changes
 from segments.removal import REMOVED_CONTACT_TIMER_KEY, remove_all_memberships
+from segments.rule_failures import record_rule_failure
 
 _ROUNDS = 50
 """Past moments evaluated in one run for a contact and a rule; the rest waits for the next."""
@@ -51,7 +54,7 @@ def reevaluate_segments(batch: EffectBatch) -> None:
         remove_all_memberships(batch.workspace_id, gone, now=batch.now)
     plan = plan_of(batch.workspace_id)
     for rule_version, error in plan.unreadable:
-        park_rule_version(batch.workspace_id, rule_version, error, batch.now)
+        record_rule_failure(batch.workspace_id, rule_version, error, batch.now)
     if plan.rule_versions:
         _EffectRun(batch, plan).run()
 
@@ -237,7 +240,7 @@ class _EffectRun:
 
     def _park(self, rule_version: RuleVersion, error: Exception) -> None:
         self.parked.add(rule_version.version)
-        park_rule_version(self.batch.workspace_id, rule_version, error, self.batch.now)
+        record_rule_failure(self.batch.workspace_id, rule_version, error, self.batch.now)
 
     def _park_rules_of(self, spec: AggregateSpec, error: Exception) -> None:
         for rule_version in self.plan.rule_versions.values():

@@ -19,9 +19,9 @@ from campaigns.errors import (
     InvalidDefinition,
     StartInPast,
 )
+from campaigns.journeys.campaign_failures import park_campaign
 from campaigns.journeys.enrollment import Candidate, enroll
-from campaigns.journeys.listeners import ids_by_canonical_contact
-from campaigns.journeys.parking import park_campaign
+from campaigns.journeys.goals_and_exits import ids_by_canonical_contact
 from campaigns.journeys.plans import to_active_campaign
 from campaigns.models import Broadcast, Campaign
 from campaigns.wake_ups import campaign_wake_ups

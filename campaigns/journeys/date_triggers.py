@@ -10,9 +10,9 @@ from typing import Final
 from uuid import UUID
 
 from campaigns.errors import InvalidDefinition
+from campaigns.journeys.campaign_failures import park_campaign
 from campaigns.journeys.enrollment import Candidate, enroll
 from campaigns.journeys.local_time import occurrence_after
-from campaigns.journeys.parking import park_campaign
 from campaigns.journeys.plans import (
     ActiveCampaign,
     ActiveDateTrigger,

@@ -28,7 +28,7 @@ from campaigns.journeys.definition.parser import Definition, parse_definition
 from campaigns.journeys.definition.triggers import ScheduleTrigger, Trigger
 from campaigns.journeys.definition_checks import check_definition
 from campaigns.journeys.enrollment import Candidate, EnrollmentResult, enroll
-from campaigns.journeys.listeners import end_enrollments
+from campaigns.journeys.goals_and_exits import end_enrollments
 from campaigns.journeys.plans import ActiveCampaign, to_active_campaign
 from campaigns.messaging.senders import SENDERS, sender_error
 from campaigns.models import Broadcast, Campaign, CampaignVersion, Enrollment

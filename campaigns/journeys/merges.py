@@ -8,7 +8,7 @@ from datetime import datetime
 from uuid import UUID
 
 from campaigns.errors import InvalidDefinition
-from campaigns.journeys.listeners import end_enrollments, ids_by_canonical_contact
+from campaigns.journeys.goals_and_exits import end_enrollments, ids_by_canonical_contact
 from campaigns.journeys.plans import definition_of
 from campaigns.models import Enrollment
 from campaigns.reasons import Reason

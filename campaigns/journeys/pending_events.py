@@ -14,7 +14,7 @@ from typing import Final
 from uuid import UUID
 
 from campaigns.journeys.definition.triggers import is_trusted
-from campaigns.journeys.listeners import concerns, ending_reason, match_listeners
+from campaigns.journeys.goals_and_exits import concerns, ending_reason, match_listeners
 from campaigns.journeys.plans import Listener, ListenerKind
 from campaigns.journeys.step_context import EnrollmentBatch, Finish, Postpone, StepOutcome
 from campaigns.models import Enrollment, EnrollmentState

@@ -24,7 +24,7 @@ from events.models import (
     Timer,
 )
 from events.processing.lag import processing_lag
-from events.processing.parking import retry_parked
+from events.processing.parked_effects import retry_parked
 from workspaces.staff.model_admin import (
     ReadOnlyAdminMixin,
     RoleModelAdmin,

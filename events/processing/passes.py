@@ -24,7 +24,7 @@ from events.metrics import EFFECTS, PASS_SECONDS
 from events.models import EffectsLevel, Event
 from events.names import MERGE_EVENTS
 from events.processing.bisection import bisect_failures
-from events.processing.parking import park
+from events.processing.parked_effects import park
 from events.stream.lateness import IS_LATE, level_of
 from events.stream.outbox import enqueue_events, lane_of
 

@@ -17,7 +17,7 @@ from campaigns.journeys.definition.steps import (
     WaitUntilDateStep,
     WaitUntilTimeOfDayStep,
 )
-from campaigns.journeys.listeners import wait_deadline
+from campaigns.journeys.goals_and_exits import wait_deadline
 from campaigns.journeys.local_time import contact_date_moment, next_time_of_day
 from campaigns.journeys.step_context import Advance, Finish, StepContext, StepOutcome, Wait
 from campaigns.models import Enrollment, EnrollmentState

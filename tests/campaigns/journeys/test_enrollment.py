@@ -23,7 +23,7 @@ from contacts.references import ContactChanges, ContactReference
 from contacts.signals import Kind
 from events.models import EffectsLevel, Event, EventDefinition, ParkedEffect
 from events.names import SYSTEM_EVENTS, contact_event
-from events.processing.parking import retry_parked
+from events.processing.parked_effects import retry_parked
 from events.processing.passes import EffectBatch, EffectEvent, apply_effects
 from events.stream.derived_events import DerivedEvent, record_derived_events
 from events.stream.outbox import enqueue_events

@@ -7,7 +7,7 @@ from time import sleep
 import pytest
 
 from campaigns.journeys import enrollment as enrolling
-from campaigns.journeys import listeners, processor
+from campaigns.journeys import goals_and_exits, processor
 from campaigns.journeys.lifecycle import (
     activate_campaign,
     archive_campaign,
@@ -322,7 +322,7 @@ def test_two_waits_want_two_events_also_where_a_worker_finds_the_first_beside_th
     work(workspace)
     tell(workspace, jane, "paid")
     Enrollment.objects.update(wake_at=clock.now())
-    arrived, may_go = paused(monkeypatch, listeners._ListenerProcessor, "_resume")
+    arrived, may_go = paused(monkeypatch, goals_and_exits._EventMatcher, "_resume")
 
     def step():
         assert arrived.wait(timeout=30)

@@ -9,7 +9,7 @@ from django.test.utils import CaptureQueriesContext
 from contacts.models import Contact, ContactScore
 from contacts.references import ContactReference
 from events.models import EffectsLevel, EventBatch, ParkedEffect
-from events.processing.parking import retry_parked
+from events.processing.parked_effects import retry_parked
 from events.processing.passes import apply_effects, lock_lane, process_wake_up
 from events.processing.wake_ups import INTERVAL_SECONDS
 from events.stream.outbox import enqueue_events, lane_of

@@ -1,4 +1,4 @@
-"""Park a campaign that fails: it keeps its error and starts no enrollment until it is activated again."""
+"""Failures of campaigns: one whose rule fails keeps its error and enrolls nobody until it is activated again."""
 
 from datetime import datetime
 from uuid import UUID

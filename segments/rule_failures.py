@@ -1,4 +1,4 @@
-"""Rules that fail or take too long: parked with their error, and skipped from then on."""
+"""Failures of segment rules: a rule that raises or takes too long is parked with its error."""
 
 from datetime import datetime
 from uuid import UUID
@@ -8,7 +8,9 @@ from segments.models import Segment
 from segments.plans import RuleVersion
 
 
-def park_rule_version(workspace_id: UUID, rule_version: RuleVersion, error: Exception, now: datetime) -> None:
+def record_rule_failure(
+    workspace_id: UUID, rule_version: RuleVersion, error: Exception, now: datetime
+) -> None:
     """Park the segment whose serving rule failed, or fail its build if it was the draft."""
     text = storable_error(error)
     segments = Segment.objects.in_workspace(workspace_id).filter(id=rule_version.segment_id)

@@ -1,4 +1,4 @@
-"""Parked effects: those that failed, kept with their error until somebody retries them."""
+"""The dead-letter queue of effects: those that failed are parked with their error until somebody retries them."""
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping

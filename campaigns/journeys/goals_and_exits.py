@@ -1,4 +1,4 @@
-"""Match events against goals, exits and event waits of open enrollments: end or resume them."""
+"""Goals, exits and event waits: match events against them, and end or resume the open enrollments."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from uuid import UUID
 
 from django.db.models import Q
 
+from campaigns.journeys.campaign_failures import park_campaign
 from campaigns.journeys.correlation import correlation_value_at, event_properties
 from campaigns.journeys.definition.steps import WaitForEventStep
 from campaigns.journeys.definition.triggers import is_trusted
-from campaigns.journeys.parking import park_campaign
 from campaigns.journeys.plans import CampaignPlan, Listener, ListenerKind
 from campaigns.messaging.cancellation import CANCELLING, cancel_messages
 from campaigns.models import Decision, Enrollment, EnrollmentState, NewDecision
@@ -31,7 +31,7 @@ from events.rules.event_matching import EventRule, given_events, matches
 from segments.evaluation import merged_ids
 
 
-def process_listeners(batch: EffectBatch, plan: CampaignPlan) -> None:
+def end_or_resume_enrollments(batch: EffectBatch, plan: CampaignPlan) -> None:
     """End or resume enrollments by the batch's events, historical and late ones included."""
     events = [
         event
@@ -39,13 +39,13 @@ def process_listeners(batch: EffectBatch, plan: CampaignPlan) -> None:
         if event.name in plan.listeners and is_trusted(event.name, event.source)
     ]
     if events:
-        _ListenerProcessor(batch, plan, events).run()
+        _EventMatcher(batch, plan, events).run()
     if plan.date_waits:
         _wake_date_waits(batch, plan)
 
 
 @dataclass(slots=True)
-class _ListenerProcessor:
+class _EventMatcher:
     batch: EffectBatch
     plan: CampaignPlan
     events: Sequence[EffectEvent]
