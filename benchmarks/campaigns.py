@@ -89,7 +89,7 @@ WAIT = {"nodes": [{"id": "wait", "type": "wait", "data": {"duration": "30d"}}], 
 
 def mail(workspace: UUID) -> dict[str, Any]:
     """Return a workflow that sends an e-mail at once."""
-    from campaigns.messaging.settings import save_template
+    from campaigns.messaging.templates import save_template
     from campaigns.models import Template
     from workspaces.models import Workspace
 

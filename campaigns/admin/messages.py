@@ -20,8 +20,7 @@ from campaigns.admin.previews import PreviewedMixin
 from campaigns.errors import TemplateFault
 from campaigns.journeys.warnings import template_warnings
 from campaigns.messaging.senders import SENDERS, sender_error
-from campaigns.messaging.settings import delete_template, save_template
-from campaigns.messaging.templates import check_template
+from campaigns.messaging.templates import check_template, delete_template, save_template
 from campaigns.messaging.unknown_outcomes import resolve_message
 from campaigns.models import Message, Template
 from config.errors import DomainError

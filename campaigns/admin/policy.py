@@ -12,8 +12,8 @@ from unfold.contrib.filters.admin import ChoicesDropdownFilter
 from unfold.widgets import UnfoldAdminPasswordWidget
 
 from campaigns.errors import InvalidAddress, InvalidChannelSettings
-from campaigns.messaging.settings import add_suppression, check_channel, remove_suppression, save_channel
-from campaigns.messaging.suppressions import checked_address
+from campaigns.messaging.channel_settings import check_channel, save_channel
+from campaigns.messaging.suppressions import add_suppression, checked_address, remove_suppression
 from campaigns.models import ChannelSettings, Suppression
 from config.values.emails import canonical_email
 from workspaces.staff.filters import WorkspaceFilter

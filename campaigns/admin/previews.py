@@ -19,8 +19,8 @@ from campaigns.admin.inbox import framed
 from campaigns.errors import InvalidAddress
 from campaigns.messaging.preview import preview_template
 from campaigns.messaging.queue import EnqueuedMessage, MessageRequest, RefusedMessage, enqueue_message
+from campaigns.messaging.rendering import Rendered
 from campaigns.messaging.suppressions import checked_address
-from campaigns.messaging.templates import Rendered
 from campaigns.models import Message, Template
 from campaigns.models.messages import Channel
 from config import clock, ids

@@ -12,7 +12,7 @@ from campaigns.configuration.plans import Change
 from campaigns.errors import InvalidDefinition
 from campaigns.journeys.definition.parser import parse_definition
 from campaigns.journeys.definition.triggers import ScheduleTrigger
-from campaigns.messaging.settings import users_of
+from campaigns.messaging.templates import users_of
 from campaigns.models import Campaign, Enrollment, Template
 from config.http.rendering import iso_millis
 from events.errors import InvalidCondition

@@ -41,7 +41,8 @@ from campaigns.journeys.lifecycle import (
     delete_campaign,
     update_campaign,
 )
-from campaigns.messaging.settings import channels_of, delete_template, save_channel, save_template
+from campaigns.messaging.channel_settings import channels_of, save_channel
+from campaigns.messaging.templates import delete_template, save_template
 from campaigns.models import Campaign, ChannelSettings, Template
 from campaigns.models.messages import Channel
 from config.values.names import composed

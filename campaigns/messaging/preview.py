@@ -7,14 +7,8 @@ from uuid import UUID
 from campaigns.messaging.policy import settings_of
 from campaigns.messaging.public_links import token_of_test
 from campaigns.messaging.recipients import load_recipients
-from campaigns.messaging.templates import (
-    Rendered,
-    check_template,
-    region_of,
-    render_template,
-    scores_of,
-    values_of,
-)
+from campaigns.messaging.rendering import Rendered, region_of, render_template, scores_of, values_of
+from campaigns.messaging.templates import check_template
 from campaigns.models import Campaign, Template
 from contacts.errors import ContactNotFound
 from events.models import Event

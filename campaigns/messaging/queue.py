@@ -17,9 +17,7 @@ from campaigns.errors import TemplateFault, ValueMissing
 from campaigns.messaging.policy import SendDecision, SendPolicy, SendRequest, load_send_policy, settings_of
 from campaigns.messaging.public_links import token_of_test, unsubscribe_token, unsubscribe_url
 from campaigns.messaging.recipients import Recipient, load_recipients
-from campaigns.messaging.senders import sender_headers
-from campaigns.messaging.suppressions import checked_address, normalized_address
-from campaigns.messaging.templates import (
+from campaigns.messaging.rendering import (
     Rendered,
     WebhookRequest,
     region_of,
@@ -28,6 +26,8 @@ from campaigns.messaging.templates import (
     scores_of,
     values_of,
 )
+from campaigns.messaging.senders import sender_headers
+from campaigns.messaging.suppressions import checked_address, normalized_address
 from campaigns.models import Campaign, ChannelSettings, Decision, Message, NewDecision, Template
 from campaigns.models.messages import Channel
 from campaigns.reasons import Reason

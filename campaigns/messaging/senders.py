@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from campaigns.messaging.templates import WebhookRequest
+from campaigns.messaging.rendering import WebhookRequest
 from campaigns.models import Campaign, Template
 from campaigns.models.messages import Channel
 from config.values.emails import check_mailbox

@@ -11,7 +11,7 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import Max, QuerySet
 
-from campaigns.errors import InvalidAddress
+from campaigns.errors import InvalidAddress, SuppressionNotFound
 from campaigns.messaging.channels import Bounce
 from campaigns.messaging.policy import is_unconfirmed, settings_of
 from campaigns.messaging.public_links import read_test_token, read_unsubscribe_token
@@ -53,6 +53,27 @@ def suppress(
     )
     Suppression.objects.bulk_create([row], ignore_conflicts=True)
     return Suppression.objects.filter(pk=row.pk).exists()
+
+
+def add_suppression(
+    workspace_id: UUID,
+    *,
+    channel: str,
+    address: str,
+    note: str = "",
+    reason: str = Suppression.Reason.MANUAL,
+) -> tuple[Suppression, bool]:
+    """Suppress an address. Returns the row, with its first reason, and whether it is new. Raises InvalidAddress."""
+    checked = checked_address(channel, address)
+    is_new = suppress(workspace_id, channel, checked, reason=reason, note=note)
+    return Suppression.objects.in_workspace(workspace_id).get(channel=channel, address=checked), is_new
+
+
+def remove_suppression(workspace_id: UUID, suppression_id: UUID) -> None:
+    """Remove a suppression, and requeue what it stopped lately. Raises SuppressionNotFound."""
+    row = Suppression.objects.in_workspace(workspace_id).filter(id=suppression_id).first()
+    if row is None or not unsuppress(workspace_id, row.channel, row.address):
+        raise SuppressionNotFound
 
 
 def record_bounces(bounced: Sequence[tuple[Message, Bounce]], at: datetime) -> None:

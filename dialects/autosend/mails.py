@@ -16,8 +16,7 @@ from campaigns.messaging.liquid import MAX_SOURCE
 from campaigns.messaging.policy import settings_of
 from campaigns.messaging.queue import EnqueuedMessage, RefusedMessage
 from campaigns.messaging.senders import header_error
-from campaigns.messaging.settings import get_template
-from campaigns.messaging.templates import check_template
+from campaigns.messaging.templates import check_template, get_template
 from campaigns.messaging.transactional import EmailRecipient, Outcome, send_emails
 from campaigns.models import Message, Template
 from campaigns.models.messages import Channel

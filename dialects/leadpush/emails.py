@@ -16,7 +16,7 @@ from campaigns.errors import SuppressionNotFound, TemplateFault
 from campaigns.messaging.liquid import MAX_SOURCE
 from campaigns.messaging.queue import EnqueuedMessage, RefusedMessage
 from campaigns.messaging.senders import header_error
-from campaigns.messaging.settings import add_suppression
+from campaigns.messaging.suppressions import add_suppression
 from campaigns.messaging.templates import check_template
 from campaigns.messaging.transactional import EmailRecipient, Outcome, literal, send_emails
 from campaigns.models import Message, Suppression, Template

@@ -51,7 +51,7 @@ class OmnisendAccess(WorkspaceAccess):
         return f"workspace:{credential.workspace_id}"
 
     def rate_headers(self, state: ThrottleState) -> dict[str, str]:
-        """Return no header: this vendor tells the wait with a 429 only."""
+        """Return no header: Omnisend tells the wait with a 429 only."""
         return {}
 
 

@@ -1,4 +1,4 @@
-"""API keys as this vendor's clients send them."""
+"""API keys as Omnisend's clients send them."""
 
 import re
 from typing import Any

@@ -1,4 +1,4 @@
-"""Write keys: API keys as this vendor's clients send them."""
+"""Write keys: API keys as the clients of Segment, RudderStack and Customer.io's pipelines send them."""
 
 from rest_framework.request import Request
 

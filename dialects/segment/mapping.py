@@ -1,4 +1,4 @@
-"""Tables between this vendor's names and the core's."""
+"""Tables between the names of Segment's HTTP API and the core's."""
 
 CALLS = ("identify", "track", "page", "screen", "group", "alias")
 
@@ -15,7 +15,7 @@ COMPANY_FIELDS = {
     "size": ("employees",),
 }
 
-# What the core's context has names for, by its path in this vendor's; the rest of the context keeps its names.
+# What the core's context has names for, by its path in Segment's; the rest of the context keeps its names.
 CONTEXT_PATHS = {
     "pageUrl": ("page", "url"),
     "pageTitle": ("page", "title"),

@@ -1,4 +1,4 @@
-"""This vendor's routes, below its prefix and at the root: not every client takes a path before the vendor's."""
+"""Routes of Segment's HTTP API, below our prefix and at the root: not every client takes a path before its own."""
 
 from django.urls import URLPattern, URLResolver, include, path, re_path
 

@@ -13,13 +13,8 @@ from campaigns.api.serializers.suppressions import (
     SuppressionSerializer,
 )
 from campaigns.errors import InvalidChannelSettings
-from campaigns.messaging.settings import (
-    add_suppression,
-    channels_of,
-    remove_suppression,
-    renew_signing_secret,
-    save_channel,
-)
+from campaigns.messaging.channel_settings import channels_of, renew_signing_secret, save_channel
+from campaigns.messaging.suppressions import add_suppression, remove_suppression
 from campaigns.models import ChannelSettings, Suppression
 from campaigns.models.messages import Channel
 from config.ids import NO_ID, parse_uuid

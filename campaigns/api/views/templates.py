@@ -24,7 +24,7 @@ from campaigns.api.serializers.templates import (
 )
 from campaigns.errors import TemplateNotFound
 from campaigns.messaging.preview import preview_template
-from campaigns.messaging.settings import delete_template, get_template, save_template, users_of
+from campaigns.messaging.templates import delete_template, get_template, save_template, users_of
 from campaigns.models import Template
 from config.ids import parse_uuid
 from workspaces.api.native import NativeViewSet, object_body

@@ -6,9 +6,9 @@ import pytest
 
 from campaigns.errors import TemplateFault
 from campaigns.messaging import liquid
+from campaigns.messaging.channel_settings import save_channel
 from campaigns.messaging.preview import preview_template
 from campaigns.messaging.queue import WebhookRequest
-from campaigns.messaging.settings import save_channel
 from contacts.crud import update_contact
 from contacts.references import ContactChanges
 from tests.campaigns.messages import a_message, a_template, use_channel

@@ -8,9 +8,15 @@ import pytest
 from django.db import connections, transaction
 
 from campaigns.messaging import delivery
+from campaigns.messaging.channel_settings import save_channel
 from campaigns.messaging.delivery import claim_messages
-from campaigns.messaging.settings import remove_suppression, save_channel
-from campaigns.messaging.suppressions import set_preferences, suppress, unsubscribe, unsuppress
+from campaigns.messaging.suppressions import (
+    remove_suppression,
+    set_preferences,
+    suppress,
+    unsubscribe,
+    unsuppress,
+)
 from campaigns.models import Decision, Enrollment, Message, Suppression
 from config import clock
 from tests.campaigns.messages import a_message, decided, deliver_ready, use_channel

@@ -4,9 +4,10 @@ import pytest
 
 from campaigns.errors import InvalidCampaign, InvalidChannelSettings, TemplateFault
 from campaigns.journeys.lifecycle import create_campaign, update_campaign
+from campaigns.messaging.channel_settings import save_channel
 from campaigns.messaging.channels.email import compose
 from campaigns.messaging.policy import settings_of
-from campaigns.messaging.settings import save_channel, save_template
+from campaigns.messaging.templates import save_template
 from campaigns.models import Template
 from tests.campaigns.factories import a_campaign, definition, messages_of, on_event, sends, work
 from tests.campaigns.messages import a_message, a_template, use_channel

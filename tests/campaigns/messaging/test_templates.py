@@ -9,7 +9,8 @@ import pytest
 from campaigns.errors import TemplateFault, ValueMissing
 from campaigns.messaging import liquid
 from campaigns.messaging.queue import WebhookRequest
-from campaigns.messaging.templates import check_template, render_request
+from campaigns.messaging.rendering import render_request
+from campaigns.messaging.templates import check_template
 from campaigns.models import Template
 from contacts.crud import set_consent, update_contact
 from contacts.references import ContactChanges

@@ -1,4 +1,4 @@
-"""Save what staff edit of messaging: templates, suppressions by hand, settings of channels."""
+"""Settings of channels: senders, quiet hours, frequency caps, opt-in, secrets."""
 
 from __future__ import annotations
 
@@ -7,107 +7,18 @@ from collections.abc import Mapping
 from typing import Any, Final
 from uuid import UUID
 
-from django.db import IntegrityError, transaction
-from django.db.models import Q
+from django.db import transaction
 
-from campaigns.errors import (
-    InvalidChannelSettings,
-    SuppressionNotFound,
-    TemplateExists,
-    TemplateFault,
-    TemplateInUse,
-    TemplateNotFound,
-)
+from campaigns.errors import InvalidChannelSettings, TemplateFault
 from campaigns.messaging.channels.webhook import new_secret
 from campaigns.messaging.liquid import locale_named
 from campaigns.messaging.recipients import zone_named
 from campaigns.messaging.release import release, wake_held_messages
-from campaigns.messaging.senders import SENDERS, sender_error
-from campaigns.messaging.suppressions import checked_address, suppress, unsuppress
-from campaigns.messaging.templates import check_template, checked_url
-from campaigns.models import Campaign, ChannelSettings, Form, Suppression, Template
+from campaigns.messaging.rendering import checked_url
+from campaigns.messaging.senders import sender_error
+from campaigns.models import ChannelSettings
 from campaigns.models.messages import Channel
 from campaigns.reasons import Reason
-from config import clock
-
-# Templates ---------------------------------------------------------------------------------------------------
-
-
-def get_template(workspace_id: UUID, template_id: UUID) -> Template:
-    """Return a template. Raises TemplateNotFound."""
-    template = Template.objects.in_workspace(workspace_id).filter(id=template_id).first()
-    if template is None:
-        raise TemplateNotFound
-    return template
-
-
-@transaction.atomic
-def save_template(template: Template, **values: Any) -> Template:
-    """Set values of a template and save it; enqueued messages stay as they were rendered.
-
-    Raises TemplateExists, TemplateFault.
-    """
-    for name, value in values.items():
-        setattr(template, name, value)
-    check_template(template)
-    for field in SENDERS:
-        if problem := sender_error(template.channel, getattr(template, field)):
-            raise TemplateFault(f"{field}: {problem}")
-    template.updated_at = clock.now()
-    try:
-        with transaction.atomic():
-            template.save()
-    except IntegrityError as error:
-        if "template_name_unique" not in str(error):
-            raise
-        raise TemplateExists from error
-    return template
-
-
-@transaction.atomic
-def delete_template(template: Template) -> None:
-    """Delete a template that nothing sends. Raises TemplateInUse."""
-    if users := users_of(template):
-        raise TemplateInUse(users)
-    template.delete()
-
-
-def users_of(template: Template) -> list[str]:
-    """Return the names of campaigns (draft or active) and forms that send a template."""
-    sends = [{"data": {"templateId": str(template.pk)}}]
-    is_sent = Q(draft__workflow__nodes__contains=sends) | Q(
-        versions__retired_at=None, versions__definition__workflow__nodes__contains=sends
-    )
-    campaigns = Campaign.objects.in_workspace(template.workspace_id).filter(is_sent).distinct()
-    forms = Form.objects.in_workspace(template.workspace_id).filter(confirmation_template=template)
-    return sorted([*campaigns.values_list("name", flat=True), *forms.values_list("name", flat=True)])
-
-
-# Suppressions ------------------------------------------------------------------------------------------------
-
-
-def add_suppression(
-    workspace_id: UUID,
-    *,
-    channel: str,
-    address: str,
-    note: str = "",
-    reason: str = Suppression.Reason.MANUAL,
-) -> tuple[Suppression, bool]:
-    """Suppress an address. Returns the row, with its first reason, and whether it is new. Raises InvalidAddress."""
-    checked = checked_address(channel, address)
-    is_new = suppress(workspace_id, channel, checked, reason=reason, note=note)
-    return Suppression.objects.in_workspace(workspace_id).get(channel=channel, address=checked), is_new
-
-
-def remove_suppression(workspace_id: UUID, suppression_id: UUID) -> None:
-    """Remove a suppression, and requeue what it stopped lately. Raises SuppressionNotFound."""
-    row = Suppression.objects.in_workspace(workspace_id).filter(id=suppression_id).first()
-    if row is None or not unsuppress(workspace_id, row.channel, row.address):
-        raise SuppressionNotFound
-
-
-# Channels ----------------------------------------------------------------------------------------------------
 
 # It stands in an address.
 _TOKEN: Final = re.compile(r"[0-9]{1,20}:[A-Za-z0-9_-]{1,200}", re.ASCII)
