@@ -63,7 +63,7 @@ def abandoned_messages() -> str:
     """
 
 
-def upkeep() -> str:
+def old_versions_and_counters() -> str:
     """Return the SQL of when versions are to be retired or counters updated."""
     return f"""
         SELECT LEAST(

@@ -8,7 +8,7 @@ from celery import shared_task
 from campaigns.journeys.broadcasts import BROADCASTS
 from campaigns.journeys.processor import process_due_enrollments, workspaces_with_due_enrollments
 from campaigns.journeys.versions import retire_versions, workspaces_with_old_versions
-from campaigns.messaging.tasks import deliver, resolve_abandoned_messages, sweep_messages
+from campaigns.messaging.tasks import deliver, deliver_all_due_messages, resolve_abandoned_messages
 from campaigns.rehearsal.rehearsals import run_waiting
 from campaigns.reporting.counters import update_campaign_counters
 from campaigns.wake_ups import campaign_wake_ups, enrollment_wake_ups
@@ -17,13 +17,13 @@ from events.processing.leases import acquire_message_lease, release_lease
 
 __all__ = [
     "deliver",
+    "deliver_all_due_messages",
+    "process_all_due_enrollments",
+    "process_due_broadcasts",
     "process_enrollments",
     "resolve_abandoned_messages",
+    "retire_versions_and_update_counters",
     "run_rehearsals",
-    "start_due_campaigns",
-    "sweep_campaigns",
-    "sweep_enrollments",
-    "sweep_messages",
 ]
 
 MAX_SECONDS = 5.0
@@ -41,7 +41,7 @@ def process_enrollments(workspace_id: str) -> str:
 
 
 @shared_task
-def sweep_enrollments() -> str:
+def process_all_due_enrollments() -> str:
     """Process due enrollments of all workspaces, those included whose wake-up was lost."""
     waiting = workspaces_with_due_enrollments()
     for_each(waiting, _process_workspace)
@@ -55,7 +55,7 @@ def _process_workspace(workspace_id: UUID) -> None:
 
 
 @shared_task
-def start_due_campaigns(workspace_id: str | None = None) -> str:
+def process_due_broadcasts(workspace_id: str | None = None) -> str:
     """Process due broadcasts of all workspaces; beat comes again for what is left.
 
     `workspace_id`: whose wake-up this is.
@@ -66,7 +66,7 @@ def start_due_campaigns(workspace_id: str | None = None) -> str:
 
 
 @shared_task
-def sweep_campaigns() -> str:
+def retire_versions_and_update_counters() -> str:
     """Retire versions and update counters."""
     done = 0
 

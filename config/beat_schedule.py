@@ -1,79 +1,88 @@
-"""The tasks that beat publishes, by name, and when.
+"""The tasks that beat publishes, by what each does, and when.
 
 `next_due` names a function that makes SQL for the time at which there is work, null for none. Without `every`
 the task is published at that time; with `every`, beat checks that often, in seconds, and publishes if work is
 due. With `every` alone it publishes each time.
 """
 
-from typing import Any
+from typing import Any, Final
 
 from config.environment import env
 
+# Those that processes notify beat of (config.runtime.beat_notifications).
+PROCESS_DUE_TIMERS: Final = "process due timers"
+PROCESS_DUE_ENROLLMENTS: Final = "process due enrollments"
+PROCESS_DUE_BROADCASTS: Final = "process due broadcasts"
+DELIVER_DUE_MESSAGES: Final = "deliver due messages"
+
 SCHEDULE: dict[str, dict[str, Any]] = {
-    "timers": {"task": "events.tasks.wake_due", "next_due": "events.schedule.timers"},
-    "enrollments": {
-        "task": "campaigns.tasks.sweep_enrollments",
+    PROCESS_DUE_TIMERS: {"task": "events.tasks.process_due_timers", "next_due": "events.schedule.timers"},
+    PROCESS_DUE_ENROLLMENTS: {
+        "task": "campaigns.tasks.process_all_due_enrollments",
         "next_due": "campaigns.schedule.enrollments",
     },
-    "broadcasts": {
-        "task": "campaigns.tasks.start_due_campaigns",
+    PROCESS_DUE_BROADCASTS: {
+        "task": "campaigns.tasks.process_due_broadcasts",
         "next_due": "campaigns.schedule.broadcasts",
     },
-    "messages": {
-        "task": "campaigns.messaging.tasks.sweep_messages",
+    DELIVER_DUE_MESSAGES: {
+        "task": "campaigns.messaging.tasks.deliver_all_due_messages",
         "next_due": "campaigns.schedule.messages",
     },
-    "forgotten batches": {
-        "task": "events.tasks.sweep_batches",
+    "apply overlooked effects": {
+        "task": "events.tasks.apply_overlooked_effects",
         "next_due": "events.schedule.forgotten_batches",
         "every": 5,
     },
-    "campaigns": {
-        "task": "campaigns.tasks.sweep_campaigns",
-        "next_due": "campaigns.schedule.upkeep",
+    "retire versions and update counters": {
+        "task": "campaigns.tasks.retire_versions_and_update_counters",
+        "next_due": "campaigns.schedule.old_versions_and_counters",
         "every": 15,
     },
-    "rehearsals": {
+    "run rehearsals": {
         "task": "campaigns.tasks.run_rehearsals",
         "next_due": "campaigns.schedule.unfinished_rehearsals",
         "every": 30,
     },
-    "abandoned messages": {
+    "resolve abandoned messages": {
         "task": "campaigns.messaging.tasks.resolve_abandoned_messages",
         "next_due": "campaigns.schedule.abandoned_messages",
         "every": 15,
     },
-    "idle backfills": {
-        "task": "workspaces.tasks.sweep_backfills",
+    "continue idle backfills": {
+        "task": "workspaces.tasks.continue_all_backfills",
         "next_due": "workspaces.schedule.idle_backfills",
         "every": 15,
     },
-    "unsettled erasures": {
+    "remove late data of erased persons": {
         "task": "contacts.tasks.resolve_erasures",
         "next_due": "contacts.schedule.unsettled_erasures",
         "every": 60,
     },
-    "old idempotency keys": {
+    "purge expired idempotency keys": {
         "task": "events.tasks.purge_idempotency_keys",
         "next_due": "events.schedule.old_idempotency_keys",
         "every": 3600,
     },
-    "old refused events": {
+    "purge old refused events": {
         "task": "events.tasks.purge_refused_events",
         "next_due": "events.schedule.old_refused_events",
         "every": 3600,
     },
-    "heartbeat": {"task": "events.tasks.record_worker_heartbeat", "every": env("HEARTBEAT_SECONDS")},
-    "expired tokens": {
-        "task": "workspaces.tasks.forget_tokens",
+    "record worker heartbeat": {
+        "task": "events.tasks.record_worker_heartbeat",
+        "every": env("HEARTBEAT_SECONDS"),
+    },
+    "purge expired tokens": {
+        "task": "workspaces.tasks.purge_expired_tokens",
         "next_due": "workspaces.schedule.expired_tokens",
         "every": 3600,
     },
-    "ended sign-ins": {
+    "purge ended sign-ins": {
         "task": "workspaces.tasks.purge_ended_sign_ins",
         "next_due": "workspaces.schedule.ended_sign_ins",
         "every": 3600,
     },
-    "stale rows": {"task": "segments.tasks.sweep_stale_rows", "every": 3600},
-    "partitions": {"task": "events.tasks.make_partitions", "every": 24 * 3600},
+    "purge rows of deleted segments": {"task": "segments.tasks.purge_all_stale_rows", "every": 3600},
+    "create partitions ahead": {"task": "events.tasks.make_partitions", "every": 24 * 3600},
 }

@@ -23,7 +23,7 @@ def apply_effects(workspace_id: str) -> str:
 
 
 @shared_task
-def sweep_batches() -> str:
+def apply_overlooked_effects() -> str:
     """Apply effects whose wake-up was lost, as by a killed process or a broken broker."""
     waiting = passes.workspaces_with_open_batches()
     for_each(waiting, runner.sweep)
@@ -31,7 +31,7 @@ def sweep_batches() -> str:
 
 
 @shared_task
-def wake_due() -> str:
+def process_due_timers() -> str:
     """Process due timers: windows, offsets and decay."""
     waiting = passes.workspaces_with_due_timers()
     for_each(waiting, runner.sweep)

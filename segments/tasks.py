@@ -19,7 +19,7 @@ def purge_versions(workspace_id: str, versions: Sequence[str]) -> str:
 
 
 @shared_task
-def sweep_stale_rows() -> str:
+def purge_all_stale_rows() -> str:
     """Delete rows of deleted versions and segments for which no message came."""
     rows = [build.purge_stale_rows(workspace_id) for workspace_id in build.workspaces_with_segments()]
     return "done" if any(rows) else "nothing"

@@ -53,7 +53,7 @@ def continue_job(path: str, workspace_id: str, job_id: str) -> str:
 
 
 @shared_task
-def sweep_backfills() -> str:
+def continue_all_backfills() -> str:
     """Go on with jobs of every kind, those included whose wake-up was lost."""
     words = []
     for_each(settings.BACKFILLS, lambda path: words.append(continue_backfill(path)))
@@ -61,7 +61,7 @@ def sweep_backfills() -> str:
 
 
 @shared_task
-def forget_tokens() -> str:
+def purge_expired_tokens() -> str:
     """Delete expired token families."""
     return "done" if services.purge_expired_tokens() else "nothing"
 

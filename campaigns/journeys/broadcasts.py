@@ -26,6 +26,7 @@ from campaigns.journeys.plans import to_active_campaign
 from campaigns.models import Broadcast, Campaign
 from campaigns.wake_ups import campaign_wake_ups
 from config import clock, ids
+from config.beat_schedule import PROCESS_DUE_BROADCASTS
 from config.db.backfill import Backfill, Batch
 from config.http.rendering import iso_millis
 from config.runtime.beat_notifications import notify_beat
@@ -60,7 +61,7 @@ def schedule_broadcast(
         changes=[_change_entry("planned", actor, at)],
     )
     campaign_wake_ups.wake(campaign.workspace_id)
-    notify_beat("broadcasts", at)
+    notify_beat(PROCESS_DUE_BROADCASTS, at)
     return broadcast
 
 
@@ -86,7 +87,7 @@ def reschedule_broadcast(
     broadcast.changes = [*broadcast.changes, _change_entry("moved", actor, at)]
     broadcast.save(update_fields=["due_at", "changes"])
     campaign_wake_ups.wake(workspace_id)
-    notify_beat("broadcasts", at)
+    notify_beat(PROCESS_DUE_BROADCASTS, at)
     return broadcast
 
 

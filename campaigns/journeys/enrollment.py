@@ -20,6 +20,7 @@ from campaigns.models.enrollments import STATE_COLUMNS
 from campaigns.reasons import Reason
 from campaigns.wake_ups import enrollment_wake_ups
 from config import clock, ids
+from config.beat_schedule import PROCESS_DUE_ENROLLMENTS
 from config.db.arrays import array
 from config.db.sql import Sql, sql
 from config.db.statements import execute, fetch_all
@@ -311,7 +312,7 @@ def _try_enroll(
     if any(moment <= now for moment in moments):
         enrollment_wake_ups.wake(workspace_id)
     if later := [moment for moment in moments if moment > now]:
-        notify_beat("enrollments", min(later))
+        notify_beat(PROCESS_DUE_ENROLLMENTS, min(later))
     return outcomes
 
 

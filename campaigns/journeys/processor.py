@@ -26,6 +26,7 @@ from campaigns.models import Campaign, Decision, Enrollment, EnrollmentState
 from campaigns.models.enrollments import STATE_COLUMNS
 from campaigns.reasons import Reason
 from config import clock
+from config.beat_schedule import PROCESS_DUE_ENROLLMENTS
 from config.db.arrays import array
 from config.db.errors import storable_error
 from config.db.lookups import any_of
@@ -195,7 +196,7 @@ class _DueEnrollmentProcessor(EnrollmentProcessor):
         ]
         execute(_UPDATE_ENROLLMENTS, [*columns, workspace_id])
         if waits := [enrollment.wake_at for enrollment in enrollments if enrollment.wake_at is not None]:
-            notify_beat("enrollments", min(waits))
+            notify_beat(PROCESS_DUE_ENROLLMENTS, min(waits))
         cancel_messages(workspace_id, self.cancelled, self.batch.now)
 
 

@@ -31,6 +31,7 @@ from campaigns.models import Campaign, ChannelSettings, Decision, Enrollment, Me
 from campaigns.models.messages import Channel
 from campaigns.reasons import Reason
 from config import clock
+from config.beat_schedule import DELIVER_DUE_MESSAGES
 from config.db.arrays import array
 from config.db.errors import storable_text
 from config.db.lookups import any_of
@@ -407,7 +408,7 @@ def _defer_or_cancel(message: Message, decision: SendDecision, now: datetime) ->
         message.error = decision.reason or ""
         return NewDecision.about(message, Decision.Kind.NOT_SENT, decision.reason, now)
     message.send_at = decision.until
-    notify_beat("messages", message.send_at)
+    notify_beat(DELIVER_DUE_MESSAGES, message.send_at)
     detail = {"until": decision.until.isoformat()}
     return NewDecision.about(message, Decision.Kind.DEFERRED, decision.reason, now, detail)
 
@@ -479,7 +480,7 @@ class _AttemptRecorder:
         if not outcome.is_permanent and message.attempts < attempt.claimed.settings.max_attempts:
             message.status = Message.Status.QUEUED
             message.send_at = attempt.at + _retry_delay(message.attempts, outcome.retry_after)
-            notify_beat("messages", message.send_at)
+            notify_beat(DELIVER_DUE_MESSAGES, message.send_at)
             return
         if outcome.bounce is Bounce.SOFT:
             self._bounced(message, outcome, attempt.at)

@@ -24,7 +24,7 @@ def deliver(workspace_id: str, channel: str) -> str:
 
 
 @shared_task
-def sweep_messages() -> str:
+def deliver_all_due_messages() -> str:
     """Send messages that became due: deferred ones, retries, and those whose wake-up was lost."""
     waiting = waiting_channels(clock.now())
     for workspace_id, channel in waiting:

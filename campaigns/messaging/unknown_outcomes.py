@@ -17,6 +17,7 @@ from campaigns.messaging.policy import settings_of
 from campaigns.models import Decision, Message, NewDecision
 from campaigns.reasons import Reason
 from config import clock
+from config.beat_schedule import DELIVER_DUE_MESSAGES
 from config.runtime.beat_notifications import notify_beat
 
 BATCH = 500
@@ -114,4 +115,4 @@ def _send_again(message: Message) -> None:
     )
     now = clock.now()
     if unknown.update(status=Message.Status.QUEUED, send_at=now):
-        notify_beat("messages", now)
+        notify_beat(DELIVER_DUE_MESSAGES, now)

@@ -201,7 +201,7 @@ class Scheduler(beat.Scheduler):
             and select.select([line.fileno()], [], [], seconds)[0]
         ):
             notes = list(line.notifies(timeout=0))
-        words = [note.payload.split(" ", 1) for note in notes]
+        words = [note.payload.rsplit(" ", 1) for note in notes]
         return [(name, datetime.fromisoformat(due_at)) for name, due_at in words]
 
 

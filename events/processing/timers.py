@@ -5,6 +5,7 @@ from datetime import datetime
 from uuid import UUID
 
 from config import ids
+from config.beat_schedule import PROCESS_DUE_TIMERS
 from config.db.statements import execute
 from config.runtime.beat_notifications import notify_beat
 from events.models import Timer
@@ -32,7 +33,7 @@ def schedule_timers(workspace_id: UUID, timers: Iterable[tuple[UUID, UUID, datet
             [due_at for _, _, due_at in rows],
         ],
     )
-    notify_beat("timers", min(due_at for _, _, due_at in rows))
+    notify_beat(PROCESS_DUE_TIMERS, min(due_at for _, _, due_at in rows))
 
 
 def cancel_timers(

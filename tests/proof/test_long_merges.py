@@ -213,7 +213,7 @@ def test_a_person_is_erased_in_the_middle_of_a_merge_and_after_an_undo(workspace
 
 def test_beat_finds_a_merge_that_was_forgotten(workspace, small, settings):
     merge = merge_contacts(workspace.id, *small)
-    job = settings.SCHEDULE["idle backfills"]
+    job = settings.SCHEDULE["continue idle backfills"]
 
     def due():
         with connection.cursor() as cursor:

@@ -201,10 +201,10 @@ class TestRules:
             tasks.continue_job, "apply_async", lambda args, retry: queue.append(("continue_job", args))
         )
         # No message came; a while later somebody looks.
-        assert tasks.sweep_backfills() == "nothing"
+        assert tasks.continue_all_backfills() == "nothing"
         time.pass_(seconds=31)
-        assert tasks.sweep_backfills() == "done"
-        assert tasks.sweep_backfills() == "nothing"
+        assert tasks.continue_all_backfills() == "done"
+        assert tasks.continue_all_backfills() == "nothing"
         monkeypatch.setattr(tasks, "SLICE_SECONDS", 1e-9)
         monkeypatch.setattr("scoring.rescoring.CHUNK", 1)
         words = []

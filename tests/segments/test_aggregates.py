@@ -10,7 +10,7 @@ from events.stream.outbox import LANE_COUNT
 from segments.build import BUILDS, purge_stale_rows, run_build
 from segments.definitions import create_segment, delete_segment, update_segment
 from segments.models import Membership, MembershipPeriod
-from segments.tasks import purge_versions, sweep_stale_rows
+from segments.tasks import purge_all_stale_rows, purge_versions
 from tests.contacts.factories import a_contact
 from tests.segments.factories import a_segment, did, send, who_is_in
 from tests.segments.test_races import assert_told_as_it_is, at_once, buyers, stream
@@ -73,7 +73,7 @@ def test_the_sweep_finds_measures_of_segments_in_which_nobody_ever_was(workspace
     delete_segment(workspace.id, segment)
     assert not Membership.objects.exists()
     assert not MembershipPeriod.objects.exists()
-    assert sweep_stale_rows() == "done"
+    assert purge_all_stale_rows() == "done"
     assert measured(workspace) == (set(), set())
 
 

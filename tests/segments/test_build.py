@@ -184,16 +184,16 @@ def test_builds_without_progress_are_resumed(workspace, time, people, monkeypatc
     monkeypatch.setattr(tasks.continue_job, "apply_async", lambda args, retry: tasks.continue_job(*args))
     segment = create_segment(workspace.id, name="Buyers", raw=did("buy"))
     sent.clear()  # the message is lost
-    assert tasks.sweep_backfills() == "nothing"
+    assert tasks.continue_all_backfills() == "nothing"
     for path in (BUILDS.path, PUBLICATIONS.path):
         time.go(minutes=1)
-        assert tasks.sweep_backfills() == "done"
+        assert tasks.continue_all_backfills() == "done"
         assert sent == [("workspaces.tasks.continue_jobs", (path, str(workspace.id), str(segment.id)))]
         arguments = sent.pop()[1]
         tasks.continue_jobs(*arguments)
         sent.clear()  # what begins the publication is lost, too
     time.go(minutes=1)
-    assert tasks.sweep_backfills() == "nothing"
+    assert tasks.continue_all_backfills() == "nothing"
     assert who_is_in(segment) == ids(people[::2])
     assert told(segment, people[0]) == ["segment.entered"]
 

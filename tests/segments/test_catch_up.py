@@ -9,7 +9,7 @@ from django.test.utils import CaptureQueriesContext
 from events.models import EffectsLevel, Event, EventBatch, Timer
 from events.processing.passes import _apply_pass, apply_effects
 from events.stream.outbox import enqueue_events
-from events.tasks import wake_due
+from events.tasks import process_due_timers
 from segments import catch_up
 from segments.memberships import members_at
 from tests.scoring.factories import a_rule
@@ -47,7 +47,7 @@ def test_each_threshold_is_passed_at_its_moment(workspace, time, jane):
     start = time.now()
     send(workspace, jane, "buy")
     time.moment = start + 3 * DAY + 5 * HOUR
-    wake_due()
+    process_due_timers()
     assert {least: stays(segment, jane) for least, segment in at_least.items()} == {
         30: [(start, start + 1 * DAY)],
         20: [(start, start + 2 * DAY)],
@@ -66,7 +66,7 @@ def test_a_decay_that_was_put_off_is_told_when_it_came(workspace, time, jane):
     time.go(days=1)
     send(workspace, jane, "buy")
     time.moment = start + 5 * DAY
-    wake_due()
+    process_due_timers()
     assert stays(scored, jane) == [(start, start + 3 * DAY)]
 
 
@@ -76,7 +76,7 @@ def test_a_decay_a_moment_ago_is_told_when_it_came(workspace, time, jane):
     start = time.now()
     send(workspace, jane, "buy")
     time.moment = start + DAY + SECOND
-    wake_due()
+    process_due_timers()
     assert stays(scored, jane) == [(start, start + DAY)]
 
 
@@ -89,7 +89,7 @@ def test_scores_and_windows_go_together(workspace, time, jane):
     start = time.now()
     send(workspace, jane, "login", "buy")
     time.moment = start + 10 * DAY
-    wake_due()
+    process_due_timers()
     assert stays(lost, jane) == [(start + 36 * HOUR, start + 48 * HOUR)]
     assert stays(other, jane) == stays(lost, jane)
     assert stays(never, jane) == []
@@ -102,7 +102,7 @@ def test_the_past_is_decided_without_rewriting_a_score(workspace, time, jane):
     send(workspace, jane, "buy")
     time.moment = start + 10 * DAY
     with CaptureQueriesContext(connection) as captured:
-        wake_due()
+        process_due_timers()
     assert stays(scored, jane) == [(start, start + 2 * DAY)]
     assert not [each["sql"] for each in captured if "UPDATE contacts_contactscore" in each["sql"]]
 
@@ -135,7 +135,7 @@ def test_an_entry_and_exit_within_one_outage_are_published(workspace, time, jane
     assert [member.contact_id for member in was_in] == [jane.id]
     # The next runs have nothing to add.
     apply_effects(workspace.id)
-    wake_due()
+    process_due_timers()
     assert stays(recent, jane) == [(came, came + 10 * SECOND)]
 
 
@@ -194,7 +194,7 @@ def test_a_retried_event_publishes_no_second_entry(workspace, time, jane):
     recent = a_segment(workspace, did("buy", timeWindow="10s"))
     send(workspace, jane, "buy")
     time.go(minutes=5)
-    wake_due()
+    process_due_timers()
     before = stays(recent, jane)
     event = Event.objects.get(name="buy")
     enqueue_events(workspace.id, [(event.id, jane.id)], level=EffectsLevel.ALL, is_repeat=True)

@@ -6,7 +6,7 @@ import pytest
 
 from events.models import Event
 from events.processing.passes import apply_effects
-from events.tasks import wake_due
+from events.tasks import process_due_timers
 from segments.memberships import explain_membership
 from segments.preview import preview_rule
 from segments.verification import verify_segments
@@ -55,8 +55,8 @@ def test_who_came_in_by_a_clock_that_is_ahead_leaves_as_the_window_lapses(worksp
     time.go(seconds=-2)
     apply_effects(workspace.id)
     time.moment = bought_at + timedelta(days=1, microseconds=-1)
-    wake_due()
+    process_due_timers()
     assert who_is_in(segment) == {jane.id}
     time.go(microseconds=1)
-    wake_due()
+    process_due_timers()
     assert who_is_in(segment) == set()

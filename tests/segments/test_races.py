@@ -12,7 +12,7 @@ from contacts.models import Contact
 from events.models import Event, EventBatch, Timer
 from events.processing import passes as runner
 from events.processing.passes import apply_effects
-from events.tasks import wake_due
+from events.tasks import process_due_timers
 from segments import effects, evaluation, static_members
 from segments.build import run_build
 from segments.definitions import create_segment, update_segment
@@ -180,10 +180,10 @@ def test_a_contact_that_is_deleted_while_it_is_evaluated_is_in_no_segment(worksp
         may_go.set()
 
     at_once(partial(apply_effects, workspace.id), delete)
-    wake_due()
+    process_due_timers()
     assert left_of(workspace, jane.id) == (0, 0, 0)
     assert news_of(segment) == {jane.id: 0}
-    assert wake_due() == "nothing"
+    assert process_due_timers() == "nothing"
 
 
 def test_a_contact_that_is_deleted_while_a_segment_is_built_is_not_in_it(workspace, jane, monkeypatch):
@@ -198,7 +198,7 @@ def test_a_contact_that_is_deleted_while_a_segment_is_built_is_not_in_it(workspa
         may_go.set()
 
     at_once(partial(run_build, workspace.id, segment.id), delete)
-    wake_due()
+    process_due_timers()
     assert who_is_in(segment) == set()
     assert left_of(workspace, jane.id) == (0, 0, 0)
 
@@ -215,7 +215,7 @@ def test_a_contact_that_is_deleted_while_it_is_put_into_a_list_is_not_in_it(work
 
     at_once(partial(add_members, workspace.id, segment, contact_ids=[jane.id]), delete)
     apply_effects(workspace.id)
-    wake_due()
+    process_due_timers()
     assert left_of(workspace, jane.id) == (0, 0, 0)
 
 

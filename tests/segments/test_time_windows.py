@@ -8,7 +8,7 @@ from contacts.crud import update_contact
 from contacts.references import ContactChanges
 from events.models import Event, Timer
 from events.processing.passes import apply_effects
-from events.tasks import wake_due
+from events.tasks import process_due_timers
 from tests.contacts.factories import a_contact
 from tests.segments.factories import (
     a_segment,
@@ -35,10 +35,10 @@ def test_an_event_lapses_at_its_moment_and_not_before(workspace, time, jane):
     came = time.now()
     send(workspace, jane, "login")
     time.moment = came + 7 * DAY - TICK
-    assert wake_due() == "nothing"
+    assert process_due_timers() == "nothing"
     assert who_is_in(active) == {jane.id}
     time.moment = came + 7 * DAY
-    assert wake_due() == "done"
+    assert process_due_timers() == "done"
     assert who_is_in(active) == set()
     assert stays(active, jane) == [(came, came + 7 * DAY)]
     assert told(active, jane) == ["segment.entered", "segment.exited"]
@@ -51,10 +51,10 @@ def test_a_later_event_postpones_the_lapse(workspace, time, jane):
     time.go(days=3)
     send(workspace, jane, "login")
     time.go(days=4)
-    wake_due()
+    process_due_timers()
     assert who_is_in(active) == {jane.id}
     time.go(days=3)
-    wake_due()
+    process_due_timers()
     assert who_is_in(active) == set()
     assert stays(active, jane) == [(first, first + 10 * DAY)]
 
@@ -65,7 +65,7 @@ def test_a_rule_on_inactivity_lets_contacts_in_as_time_passes(workspace, time, j
     send(workspace, jane, "login")
     assert who_is_in(lost) == set()
     time.go(days=30)
-    wake_due()
+    process_due_timers()
     assert who_is_in(lost) == {jane.id}
     send(workspace, jane, "login")
     assert who_is_in(lost) == set()
@@ -80,7 +80,7 @@ def test_after_downtime_every_moment_is_caught_up(workspace, time, jane):
         time.go(days=1)
     assert stays(once, jane) == [(start, start + DAY)]
     time.moment = start + 60 * DAY
-    wake_due()
+    process_due_timers()
     assert who_is_in(once) == set()
     assert stays(once, jane) == [(start, start + DAY), (start + 8 * DAY, start + 9 * DAY)]
     moments = Event.objects.filter(workspace=workspace, name__startswith="segment.").order_by("id")
@@ -94,7 +94,7 @@ def test_what_builds_on_a_segment_changes_at_the_same_moment(workspace, time, ja
     start = time.now()
     send(workspace, jane, "login")
     time.moment = start + 20 * DAY
-    wake_due()
+    process_due_timers()
     assert stays(asleep, jane) == [(start + 7 * DAY, None)]
     assert who_is_in(asleep) == {jane.id}
 
@@ -107,10 +107,10 @@ def test_an_event_that_was_evaluated_before_an_older_lapse_counts(workspace, tim
     time.go(days=7, hours=1)
     send(workspace, jane, "login")
     Timer.objects.filter(workspace=workspace).update(due_at=time.now() - timedelta(hours=1))
-    wake_due()
+    process_due_timers()
     assert who_is_in(active) == {jane.id}
     time.go(days=7)
-    wake_due()
+    process_due_timers()
     assert who_is_in(active) == set()
 
 
@@ -121,7 +121,7 @@ def test_a_late_event_counts_from_when_it_happened(workspace, time, jane):
     send(workspace, jane, "login", at=happened)
     assert who_is_in(active) == {jane.id}
     time.go(days=2)
-    wake_due()
+    process_due_timers()
     assert who_is_in(active) == set()
 
 
@@ -133,7 +133,7 @@ def test_dates_of_the_contact_go_by(workspace, time, jane):
     assert who_is_in(birthday) == set()
     for days, expected in ((7, {jane.id}), (3, set())):
         time.go(days=days)
-        wake_due()
+        process_due_timers()
         assert who_is_in(birthday) == expected
     assert stays(birthday, jane) == [(renewal - 3 * DAY, renewal)]
 
@@ -149,7 +149,7 @@ def test_what_falls_due_for_many_at_once_is_decided_for_each(workspace, time):
     time.go(hours=12)
     send(workspace, people[1], "login")
     time.go(hours=12)
-    wake_due()
+    process_due_timers()
     assert who_is_in(active) == {people[1].id}
     left = Timer.objects.filter(workspace=workspace).values_list("contact_id", flat=True)
     assert set(left) == {people[1].id}

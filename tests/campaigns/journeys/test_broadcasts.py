@@ -21,7 +21,7 @@ from campaigns.journeys.lifecycle import (
     update_campaign,
 )
 from campaigns.models import Broadcast, Campaign
-from campaigns.tasks import start_due_campaigns
+from campaigns.tasks import process_due_broadcasts
 from config import clock
 from tests.campaigns.factories import a_campaign, definition, enrollments_of, marks
 from tests.contacts.factories import a_contact
@@ -57,7 +57,7 @@ def test_one_that_is_cancelled_starts_nothing(workspace, campaign, jane, time):
     broadcast = planned(campaign, jane, actor="ann")
     cancelled = cancel_broadcast(workspace.id, broadcast.id, actor="joe")
     time.go(hours=2)
-    start_due_campaigns()
+    process_due_broadcasts()
     assert enrollments_of(campaign) == []
     assert cancelled.cancelled_at is not None
     assert [(change["kind"], change["by"]) for change in cancelled.changes] == [
@@ -74,10 +74,10 @@ def test_one_that_is_moved_starts_then(workspace, campaign, jane, time):
     broadcast = planned(campaign, jane)
     reschedule_broadcast(workspace.id, broadcast.id, clock.now() + timedelta(hours=3))
     time.go(hours=2)
-    start_due_campaigns()
+    process_due_broadcasts()
     assert enrollments_of(campaign) == []
     time.go(hours=1)
-    start_due_campaigns()
+    process_due_broadcasts()
     assert len(enrollments_of(campaign)) == 1
 
 
@@ -89,7 +89,7 @@ def test_one_that_has_begun_can_be_stopped_but_not_moved(workspace, campaign, ti
     with pytest.raises(BroadcastAlreadyStarted):
         reschedule_broadcast(workspace.id, broadcast.id, clock.now() + timedelta(hours=1))
     cancel_broadcast(workspace.id, broadcast.id)
-    start_due_campaigns()
+    process_due_broadcasts()
     assert len(enrollments_of(campaign)) == 2
 
 
@@ -155,7 +155,7 @@ def test_an_edit_plans_no_second_one_of_what_was_moved_or_cancelled(workspace, t
     else:
         reschedule_broadcast(workspace.id, broadcast.id, clock.now() + timedelta(days=1))
     time.go(days=2)
-    start_due_campaigns()
+    process_due_broadcasts()
     raw["workflow"] = definition(marks("other"))["workflow"]
     update_campaign(workspace.id, campaign, definition=raw)
     activate_campaign(workspace.id, campaign)
@@ -205,13 +205,13 @@ def test_one_that_fails_keeps_its_error_and_holds_up_no_other(workspace, campaig
 
     monkeypatch.setattr(broadcasts, "enroll", enroll)
     with pytest.raises(ValueError, match="no luck"):
-        start_due_campaigns()
+        process_due_broadcasts()
     failing.refresh_from_db()
     fine.refresh_from_db()
     assert (failing.done, failing.has_begun, failing.error) == (0, False, "ValueError: no luck")
     assert (fine.done, fine.finished_at is None) == (1, False)
     monkeypatch.setattr(broadcasts, "enroll", real)
-    start_due_campaigns()
+    process_due_broadcasts()
     failing.refresh_from_db()
     assert (failing.done, failing.finished_at is None, failing.error) == (1, False, "")
 
@@ -286,7 +286,7 @@ def test_cancelled_and_begun_at_once_is_one_or_the_other(world):
         lambda: cancel_broadcast(campaign.workspace_id, broadcast.id),
         lambda: BROADCASTS.run(broadcast, at_most_seconds=0),
     )
-    start_due_campaigns()
+    process_due_broadcasts()
 
     broadcast.refresh_from_db()
     assert broadcast.cancelled_at is not None

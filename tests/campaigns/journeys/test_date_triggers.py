@@ -22,7 +22,7 @@ from campaigns.journeys.lifecycle import (
 )
 from campaigns.journeys.local_time import occurrence_after
 from campaigns.models import Broadcast, Campaign, CampaignVersion
-from campaigns.tasks import start_due_campaigns, sweep_enrollments
+from campaigns.tasks import process_all_due_enrollments, process_due_broadcasts
 from config import ids
 from contacts.crud import update_contact
 from contacts.merging.merges import merge_contacts
@@ -222,10 +222,10 @@ def test_a_broadcast_reaches_all_of_a_segment_once(workspace, buyers, time, monk
     campaign = a_campaign(workspace, definition(trigger={"type": "MANUAL"}))
     at = time.moment + timedelta(hours=1)
     broadcast_campaign(workspace.id, campaign, segment_id=segment.id, at=at)
-    assert start_due_campaigns() == "nothing"
+    assert process_due_broadcasts() == "nothing"
     time.go(hours=1)
-    start_due_campaigns()
-    start_due_campaigns()
+    process_due_broadcasts()
+    process_due_broadcasts()
     assert sorted(enrollment.contact_id for enrollment in enrollments_of(campaign)) == sorted(
         contact.id for contact in buyers
     )
@@ -237,7 +237,7 @@ def test_a_broadcast_to_a_list_leaves_out_who_is_gone(workspace, buyers):
     campaign = a_campaign(workspace, definition(trigger={"type": "MANUAL"}))
     broadcast_campaign(workspace.id, campaign, contact_ids=[contact.id for contact in buyers] * 2)
     Contact.objects.filter(id=buyers[0].id).delete()
-    start_due_campaigns()
+    process_due_broadcasts()
     assert sorted(enrollment.contact_id for enrollment in enrollments_of(campaign)) == sorted(
         contact.id for contact in buyers[1:]
     )
@@ -251,7 +251,7 @@ def test_a_broadcast_to_a_list_reaches_whoever_was_merged_since(workspace, buyer
     merge_contacts(workspace.id, survivor, buyers[0])
     merge_contacts(workspace.id, buyers[1], buyers[2])
     time.go(hours=1)
-    start_due_campaigns()
+    process_due_broadcasts()
     reached = [survivor.id, buyers[1].id, *(contact.id for contact in buyers[3:])]
     assert sorted(enrollment.contact_id for enrollment in enrollments_of(campaign)) == sorted(reached)
 
@@ -268,7 +268,7 @@ def test_a_broadcast_reaches_who_is_merged_while_it_goes_through_its_list_once(
     people = sorted(buyers, key=lambda contact: contact.id)
     merge_contacts(workspace.id, people[6], people[0])
     merge_contacts(workspace.id, people[1], people[5])
-    start_due_campaigns()
+    process_due_broadcasts()
     assert sorted(enrollment.contact_id for enrollment in enrollments_of(campaign)) == [
         contact.id for contact in people[:5]
     ]
@@ -278,11 +278,11 @@ def test_a_broadcast_of_a_paused_campaign_waits(workspace, buyers):
     campaign = a_campaign(workspace, definition(trigger={"type": "MANUAL"}))
     broadcast_campaign(workspace.id, campaign, contact_ids=[buyers[0].id])
     pause_campaign(workspace.id, campaign)
-    start_due_campaigns()
+    process_due_broadcasts()
     assert enrollments_of(campaign) == []
     resume_campaign(workspace.id, campaign)
-    start_due_campaigns()
-    sweep_enrollments()
+    process_due_broadcasts()
+    process_all_due_enrollments()
     assert ends(campaign) == [("completed", "end_of_workflow")]
 
 
@@ -290,11 +290,11 @@ def test_a_broadcast_of_a_campaign_that_failed_waits_too(workspace, buyers):
     campaign = a_campaign(workspace)
     broadcast = broadcast_campaign(workspace.id, campaign, contact_ids=[buyers[0].id])
     Campaign.objects.filter(id=campaign.id).update(parked_at=NOW)
-    start_due_campaigns()
+    process_due_broadcasts()
     assert BROADCASTS.run(broadcast, at_most_seconds=0)
     assert admissions(campaign) == []
     Campaign.objects.filter(id=campaign.id).update(parked_at=None)
-    start_due_campaigns()
+    process_due_broadcasts()
     assert admissions(campaign) == [("entered", "")]
 
 
@@ -302,10 +302,10 @@ def test_a_scheduled_campaign_starts_by_itself_and_is_complete_then(workspace, b
     segment = a_segment(workspace, did("buy"))
     trigger = {"type": "SCHEDULE", "segmentId": str(segment.id), "at": "2026-05-01T13:00:00Z"}
     campaign = a_campaign(workspace, definition(trigger=trigger), type=Campaign.Type.BROADCAST)
-    start_due_campaigns()
+    process_due_broadcasts()
     assert enrollments_of(campaign) == []
     time.go(hours=1)
-    start_due_campaigns()
+    process_due_broadcasts()
     work(workspace)
     campaign.refresh_from_db()
     assert campaign.status == Campaign.Status.COMPLETED
@@ -323,7 +323,7 @@ def test_what_nobody_can_read_any_more_keeps_no_other_campaign_waiting(workspace
     fine = a_campaign(workspace, definition(trigger={"type": "MANUAL"}))
     broadcast_campaign(workspace.id, fine, contact_ids=[buyers[0].id])
     schedule_dates()
-    start_due_campaigns()
+    process_due_broadcasts()
     assert [enrollment.contact_id for enrollment in enrollments_of(fine)] == [buyers[0].id]
     aside = Campaign.objects.exclude(parked_at=None)
     assert set(aside.values_list("id", flat=True)) == {campaign.id for campaign in unreadable}

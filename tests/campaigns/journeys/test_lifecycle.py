@@ -27,7 +27,7 @@ from campaigns.journeys.lifecycle import (
 from campaigns.journeys.versions import retire_versions
 from campaigns.models import Campaign, CampaignVersion, Decision, Enrollment, Template
 from campaigns.reporting.report import campaign_report
-from campaigns.tasks import sweep_campaigns
+from campaigns.tasks import retire_versions_and_update_counters
 from config import ids
 from events.models import Event
 from segments.definitions import create_segment
@@ -331,7 +331,7 @@ def test_old_versions_retire_once_no_enrollment_is_left(workspace, jane, time):
     assert retire_versions(workspace.id) == 0
     time.go(days=1)
     work(workspace)
-    assert sweep_campaigns() == "done"
+    assert retire_versions_and_update_counters() == "done"
     assert list(CampaignVersion.objects.order_by("number").values_list("retired_at", flat=True)) == [
         time.moment,
         None,

@@ -36,7 +36,7 @@ from events.models import Event
 from events.processing.passes import apply_effects
 from events.stream.recording import record_events
 from events.stream.types import IncomingEvent, SchemaPolicy
-from events.tasks import wake_due
+from events.tasks import process_due_timers
 from segments.definitions import create_segment
 from segments.models import Segment
 from tests.campaigns.factories import (
@@ -444,7 +444,7 @@ def test_a_contact_that_is_deleted_while_a_worker_has_its_enrollment_gets_nothin
 
     at_once(partial(process_due_enrollments, workspace.id, at_most_seconds=30), delete)
     apply_effects(workspace.id)
-    wake_due()
+    process_due_timers()
     assert ends(campaign) == [("exited", "erased")]
 
 
@@ -559,7 +559,7 @@ def test_who_is_deleted_in_the_middle_leaves(workspace, jane, time):
     send(workspace, jane, "go")
     work(workspace)
     delete_contact(workspace.id, jane)
-    wake_due()
+    process_due_timers()
     assert ends(campaign) == [("exited", "erased")]
     time.go(days=2)
     work(workspace)

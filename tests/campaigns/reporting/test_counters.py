@@ -9,7 +9,7 @@ from campaigns.journeys.lifecycle import activate_campaign, start_trial, update_
 from campaigns.models import Campaign, Enrollment, Message
 from campaigns.reporting import counters
 from campaigns.reporting.counters import campaign_counts, update_campaign_counters
-from campaigns.tasks import sweep_campaigns
+from campaigns.tasks import retire_versions_and_update_counters
 from config import clock
 from tests.campaigns.factories import a_campaign, definition, sends, work
 from tests.contacts.factories import a_contact
@@ -32,7 +32,7 @@ def test_counts_are_exact_at_every_moment_and_trials_are_left_out(workspace, jan
         work(workspace)
         assert counted(campaign) == (number, number)
         time.go(minutes=7)
-        sweep_campaigns()
+        retire_versions_and_update_counters()
         assert counted(campaign) == (number, number)
     assert counted(other) == (0, 0)
     assert campaign_counts(workspace.id, []) == {}
@@ -97,6 +97,6 @@ def test_a_step_of_the_sweep_that_fails_holds_up_no_other(workspace, jane, time,
 
     monkeypatch.setattr(tasks, "workspaces_with_old_versions", fail)
     with pytest.raises(ValueError, match="no"):
-        sweep_campaigns()
+        retire_versions_and_update_counters()
     campaign.refresh_from_db()
     assert campaign.counted_until is not None

@@ -19,9 +19,15 @@ from campaigns.journeys.processor import workspaces_with_due_enrollments
 from campaigns.messaging.delivery import waiting_channels
 from campaigns.messaging.tasks import dispatcher
 from campaigns.models import Broadcast, Campaign, Message
-from campaigns.tasks import sweep_campaigns
+from campaigns.tasks import retire_versions_and_update_counters
 from campaigns.wake_ups import delivery_wake_ups, enrollment_wake_ups
 from config import clock, ids
+from config.beat_schedule import (
+    DELIVER_DUE_MESSAGES,
+    PROCESS_DUE_BROADCASTS,
+    PROCESS_DUE_ENROLLMENTS,
+    PROCESS_DUE_TIMERS,
+)
 from config.celery import app as celery_app
 from config.runtime import beat, beat_notifications
 from events.processing import leases
@@ -101,20 +107,23 @@ def an_active_campaign(workspace):
 
 def fall_due(name, workspace, contact, at):
     """Make a row for which the task of this name has something to do at a moment."""
-    if name == "timers":
+    if name == PROCESS_DUE_TIMERS:
         set_timers(workspace.id, [(ids.uuid7(), contact.id, at)])
-    elif name == "enrollments":
+    elif name == PROCESS_DUE_ENROLLMENTS:
         an_enrollment(an_active_campaign(workspace), contact, wake_at=at)
-    elif name == "broadcasts":
+    elif name == PROCESS_DUE_BROADCASTS:
         campaign = an_active_campaign(workspace)
         Broadcast.objects.create(workspace=workspace, campaign=campaign, contact_ids=[contact.id], due_at=at)
-    elif name == "messages":
+    elif name == DELIVER_DUE_MESSAGES:
         a_message(contact, an_active_campaign(workspace), status=Message.Status.QUEUED, send_at=at)
 
 
 @pytest.mark.parametrize(
     ("name", "kind"),
-    [("enrollments", enrollment_wake_ups.lease), ("messages", delivery_wake_ups["email"].lease)],
+    [
+        (PROCESS_DUE_ENROLLMENTS, enrollment_wake_ups.lease),
+        (DELIVER_DUE_MESSAGES, delivery_wake_ups["email"].lease),
+    ],
 )
 def test_what_is_swept_is_waited_for_no_longer(workspace, jane, monkeypatch, name, kind):
     """A message may have been lost, and until its lease expires no other would be sent."""
@@ -130,10 +139,12 @@ def test_a_clock_that_is_set_back_holds_nothing_up(time, workspace, jane):
     scheduler.run(100)
     time.go(hours=-1)
     set_back_at = clock.now()
-    fall_due("timers", workspace, jane, set_back_at)
+    fall_due(PROCESS_DUE_TIMERS, workspace, jane, set_back_at)
     scheduler.tick()
     scheduler.tick()
-    assert scheduler.times("timers")[0] - set_back_at <= timedelta(seconds=beat_notifications.LOOK_SECONDS)
+    assert scheduler.times(PROCESS_DUE_TIMERS)[0] - set_back_at <= timedelta(
+        seconds=beat_notifications.LOOK_SECONDS
+    )
 
 
 def test_a_moment_that_was_told_is_looked_at_though_the_row_is_gone(time, workspace, jane):
@@ -141,12 +152,12 @@ def test_a_moment_that_was_told_is_looked_at_though_the_row_is_gone(time, worksp
     scheduler = Beat(time)
     scheduler.tick()
     told_at = clock.now() + timedelta(seconds=3)
-    scheduler.jobs["timers"].hear(clock.now())
-    scheduler.jobs["timers"].hear(told_at)
+    scheduler.jobs[PROCESS_DUE_TIMERS].hear(clock.now())
+    scheduler.jobs[PROCESS_DUE_TIMERS].hear(told_at)
     scheduler.run(1)
-    fall_due("timers", workspace, jane, told_at)
+    fall_due(PROCESS_DUE_TIMERS, workspace, jane, told_at)
     scheduler.run(2.1)
-    assert scheduler.times("timers")[0] == told_at
+    assert scheduler.times(PROCESS_DUE_TIMERS)[0] == told_at
 
 
 def test_every_task_is_one_that_workers_know():
@@ -158,13 +169,16 @@ def test_an_idle_beat_publishes_next_to_nothing(time, workspace, jane):
     for name in EXACT:
         fall_due(name, workspace, jane, clock.now() + timedelta(days=1))
     apply_effects(workspace.id)
-    sweep_campaigns()
+    retire_versions_and_update_counters()
     scheduler = Beat(time)
     scheduler.run(600)
     # What has no look-up is done a minute after the start, and then by the hour or day.
     names = [name for name, _ in scheduler.published]
-    assert sorted(name for name in names if name != "heartbeat") == ["partitions", "stale rows"]
-    assert names.count("heartbeat") <= 600 / settings.HEARTBEAT_SECONDS
+    assert sorted(name for name in names if name != "record worker heartbeat") == [
+        "create partitions ahead",
+        "purge rows of deleted segments",
+    ]
+    assert names.count("record worker heartbeat") <= 600 / settings.HEARTBEAT_SECONDS
     assert scheduler.looks <= 600 / beat_notifications.LOOK_SECONDS + 600 / settings.HEARTBEAT_SECONDS + 5
 
 
@@ -179,22 +193,22 @@ def test_what_time_makes_due_is_published_at_that_moment(time, workspace, jane, 
 
 
 def test_what_stays_due_is_published_again_at_growing_intervals_of_at_most_a_second(time, workspace, jane):
-    fall_due("timers", workspace, jane, clock.now())
+    fall_due(PROCESS_DUE_TIMERS, workspace, jane, clock.now())
     scheduler = Beat(time)
     scheduler.run(10)
-    times = scheduler.times("timers")
+    times = scheduler.times(PROCESS_DUE_TIMERS)
     pauses = [(then - before).total_seconds() for before, then in itertools.pairwise(times)]
     assert pauses[:4] == [0.1, 0.2, 0.4, 0.8]
     assert set(pauses[4:]) == {1.0}
 
 
 def test_what_stays_due_holds_up_nothing_else(time, workspace, jane):
-    fall_due("enrollments", workspace, jane, clock.now())
+    fall_due(PROCESS_DUE_ENROLLMENTS, workspace, jane, clock.now())
     due_at = clock.now() + timedelta(seconds=5.3)
-    fall_due("messages", workspace, jane, due_at)
+    fall_due(DELIVER_DUE_MESSAGES, workspace, jane, due_at)
     scheduler = Beat(time)
     scheduler.run(5.4)
-    assert scheduler.times("messages")[0] == due_at
+    assert scheduler.times(DELIVER_DUE_MESSAGES)[0] == due_at
 
 
 def test_a_chore_that_stays_due_is_published_at_its_interval(time, workspace, jane):
@@ -202,7 +216,8 @@ def test_a_chore_that_stays_due_is_published_at_its_interval(time, workspace, ja
     Campaign.objects.filter(id=campaign.id).update(counted_until=clock.now() - timedelta(days=1))
     scheduler = Beat(time)
     scheduler.run(60)
-    assert len(scheduler.times("campaigns")) == 60 // settings.SCHEDULE["campaigns"]["every"]
+    name = "retire versions and update counters"
+    assert len(scheduler.times(name)) == 60 // settings.SCHEDULE[name]["every"]
 
 
 def test_a_restarted_beat_catches_up_at_once(time, workspace, jane):
@@ -218,7 +233,7 @@ def test_the_look_ups_agree_with_the_tasks(workspace, jane, is_due):
     """A moment that no task acts on would be published for ever; one that is missed would be acted on never."""
     now = clock.now()
     at = now if is_due else now + timedelta(minutes=1)
-    fall_due("timers", workspace, jane, at)
+    fall_due(PROCESS_DUE_TIMERS, workspace, jane, at)
     for status in Campaign.Status.values:
         campaign = a_campaign_row(workspace, status, status=status)
         earlier = at if status in ("DRAFT", "ACTIVE", "COMPLETED") else now - timedelta(days=1)
@@ -271,7 +286,7 @@ def test_a_moment_that_comes_before_the_others_wakes_it(workspace, jane, monkeyp
 
     def run():
         try:
-            while not scheduler.times("timers"):
+            while not scheduler.times(PROCESS_DUE_TIMERS):
                 scheduler.tick()
             published.set()
         finally:
@@ -288,7 +303,7 @@ def test_a_moment_that_comes_before_the_others_wakes_it(workspace, jane, monkeyp
         set_timers(workspace.id, [(ids.uuid7(), jane.id, due_at)])
     assert published.wait(30)
     thread.join(30)
-    assert scheduler.times("timers")[0] >= due_at
+    assert scheduler.times(PROCESS_DUE_TIMERS)[0] >= due_at
 
 
 def test_only_what_beat_would_miss_is_told(workspace, jane, django_assert_num_queries):
@@ -320,21 +335,21 @@ def test_a_lost_connection_to_the_broker_is_made_anew():
     for channel_of_before in range(2):
         if channel_of_before:
             scheduler.producer.channel.basic_publish = fail
-        scheduler.apply_entry(scheduler.jobs["enrollments"].entry, producer=scheduler.producer)
+        scheduler.apply_entry(scheduler.jobs[PROCESS_DUE_ENROLLMENTS].entry, producer=scheduler.producer)
     assert scheduler.connection.default_channel._size(app.conf.task_default_queue) == 2
 
 
 def test_a_lost_connection_is_made_anew_and_everything_looked_at(workspace, jane):
     scheduler = Beat(VirtualClock(clock.now()))
     scheduler.tick()
-    fall_due("timers", workspace, jane, clock.now())
+    fall_due(PROCESS_DUE_TIMERS, workspace, jane, clock.now())
     scheduler.time = None
     connection.connection.close()
     # What had come in before is heard first.
     assert beat.BROKEN_SECONDS in (scheduler.tick(), scheduler.tick())
     scheduler.time = VirtualClock(clock.now())
     assert scheduler.tick() == 0
-    assert scheduler.times("timers")
+    assert scheduler.times(PROCESS_DUE_TIMERS)
 
 
 def test_it_ends_when_told_to_though_its_connection_cannot_be_closed(monkeypatch):

@@ -12,7 +12,7 @@ from django.db import connection, transaction
 from django.db.models import F
 
 from campaigns import tasks as campaign_tasks
-from campaigns.tasks import sweep_enrollments
+from campaigns.tasks import process_all_due_enrollments
 from config.runtime import background
 from config.runtime.postgres.locks import ServerUnavailableError
 from contacts.models import ContactScore
@@ -266,7 +266,7 @@ class TestRunner:
             buy(workspace)
             asks()
             assert list(messages) == []
-            tasks.sweep_batches()
+            tasks.apply_overlooked_effects()
             assert points(workspace) == total
         expire()
         buy(workspace)
@@ -277,13 +277,15 @@ class TestRunner:
         buy(workspace)
         asks()
         messages.clear()
-        tasks.sweep_batches()
+        tasks.apply_overlooked_effects()
         assert points(workspace) == 1
         buy(workspace)
         asks()
         assert list(messages) == [workspace.id]
 
-    @pytest.mark.parametrize("task", [tasks.sweep_batches, tasks.wake_due, sweep_enrollments])
+    @pytest.mark.parametrize(
+        "task", [tasks.apply_overlooked_effects, tasks.process_due_timers, process_all_due_enrollments]
+    )
     def test_a_workspace_that_fails_holds_up_no_other_one(self, monkeypatch, task):
         swept = []
 

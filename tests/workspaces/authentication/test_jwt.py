@@ -10,7 +10,7 @@ from django.test import Client
 from tests.workspaces.factories import PASSWORD, MembershipFactory, UserFactory, WorkspaceFactory, bearer
 from workspaces.authentication.jwt import WorkspaceAccessToken
 from workspaces.models import TokenFamily
-from workspaces.tasks import forget_tokens
+from workspaces.tasks import purge_expired_tokens
 
 pytestmark = pytest.mark.django_db
 
@@ -188,11 +188,11 @@ def test_what_is_over_is_forgotten(client):
     with time_machine.travel(start, tick=False):
         pair = sign_in(client, MembershipFactory.create().user).json()
     with time_machine.travel(start + timedelta(days=10), tick=False):
-        assert forget_tokens() == "nothing"
+        assert purge_expired_tokens() == "nothing"
         renewed = refresh(client, pair["refresh"]).json()
     with time_machine.travel(start + timedelta(days=20), tick=False):
-        assert forget_tokens() == "nothing"
+        assert purge_expired_tokens() == "nothing"
         assert refresh(client, renewed["refresh"]).status_code == 200
     with time_machine.travel(start + timedelta(days=40), tick=False):
-        assert forget_tokens() == "done"
+        assert purge_expired_tokens() == "done"
         assert not TokenFamily.objects.exists()
