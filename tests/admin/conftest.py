@@ -7,12 +7,6 @@ from tests.admin.tenants import somebody, two_tenants
 from workspaces.models import Membership, User, Workspace
 
 
-@pytest.fixture(autouse=True)
-def no_static_files(settings):
-    """Leave out what looks for static files whenever a client is made."""
-    settings.MIDDLEWARE = [name for name in settings.MIDDLEWARE if "whitenoise" not in name]
-
-
 @pytest.fixture
 def workspace(db):
     return Workspace.objects.create(name="Mill")

@@ -30,8 +30,7 @@ DRAFT = {
 
 
 @pytest.fixture
-def staff(db, settings):
-    settings.MIDDLEWARE = [name for name in settings.MIDDLEWARE if "whitenoise" not in name]
+def staff(db):
     client = Client()
     client.force_login(User.objects.create(username="staff", is_staff=True, is_superuser=True))
     return client

@@ -39,8 +39,7 @@ DRAFT = {name: WELCOME[name] for name in ("triggers", "reentry", "workflow", "go
 
 
 @pytest.fixture
-def staff(db, settings):
-    settings.MIDDLEWARE = [name for name in settings.MIDDLEWARE if "whitenoise" not in name]
+def staff(db):
     client = Client()
     client.force_login(User.objects.create(username="staff", is_staff=True, is_superuser=True))
     return client
