@@ -158,7 +158,9 @@ class Contact(TenantModel):
             *self.related("consents"),
             *(consent for other in self.related("merged") for consent in other.related("consents")),
         ]
-        rows.sort(key=lambda consent: consent.status == Consent.Status.OPTED_OUT)
+        rows.sort(
+            key=lambda consent: (consent.opts_out, consent.opts_out or consent.is_dated, consent.changed_at)
+        )
         return sorted(
             {consent.channel: consent for consent in rows}.values(), key=lambda consent: consent.channel
         )
@@ -319,7 +321,12 @@ class Consent(TenantModel):
     contact = models.ForeignKey(Contact, on_delete=models.CASCADE, related_name="consents")
     channel = models.CharField(max_length=16, choices=Channel)
     status = models.CharField(max_length=16, choices=Status)
-    changed_at = models.DateTimeField(default=clock.now, editable=False)
+    changed_at = models.DateTimeField(
+        default=clock.now, editable=False, help_text="when the person said so; else when a file did"
+    )
+    is_dated = models.BooleanField(
+        default=True, db_default=True, editable=False, help_text="whether it is known when the person said so"
+    )
 
     class Meta:
         constraints: ClassVar = [
@@ -328,6 +335,15 @@ class Consent(TenantModel):
 
     def __str__(self) -> str:
         return f"{self.channel}: {self.get_status_display()}"
+
+    @property
+    def opts_out(self) -> bool:
+        """Whether the contact may not be written to."""
+        return self.status == self.Status.OPTED_OUT
+
+    def note_change(self) -> None:
+        """Date the consent now, for whoever changes its row by hand."""
+        self.changed_at, self.is_dated = clock.now(), True
 
 
 class ContactScore(TenantModel):
@@ -475,6 +491,9 @@ class Import(TenantModel):
         max_length=64, help_text="a hash of the content, or of the name given for it"
     )
     mapping = JSONField(default=dict, blank=True, help_text="fields by columns; empty: by the header")
+    options = JSONField(
+        default=dict, blank=True, help_text="what was chosen besides, such as what counts of consents"
+    )
     effects = models.CharField(max_length=32, choices=Effects, default=Effects.SCORES_AND_SEGMENTS)
     position = models.BigIntegerField(default=0)
     line = models.BigIntegerField(default=1, help_text="the line to go on with")

@@ -1,10 +1,22 @@
 """References: how callers name a contact or company, and what to set on it."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
 import msgspec
+
+
+class PastConsent(msgspec.Struct, frozen=True):
+    """A consent as a file tells of it: when it was given, None where that is not known.
+
+    It leaves alone what was said later, and without a time every opt-out; unless it `overwrites`.
+    """
+
+    status: str
+    at: datetime | None = None
+    overwrites: bool = False
 
 
 class ContactChanges(msgspec.Struct, frozen=True):
@@ -17,10 +29,12 @@ class ContactChanges(msgspec.Struct, frozen=True):
     # Added; the first of a kind becomes the primary one.
     identifiers: tuple[tuple[str, Any], ...] = ()
     tags: tuple[str, ...] = ()
-    # Channel to status.
+    # Channel to status: what the person says now.
     consents: Mapping[str, str] = msgspec.field(default_factory=dict)
     # Take off the tags that the contact had.
     clear_tags: bool = False
+    # By channel, what the person said before.
+    past_consents: Mapping[str, PastConsent] = msgspec.field(default_factory=dict)
 
 
 NO_CHANGES = ContactChanges()

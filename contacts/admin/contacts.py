@@ -237,7 +237,7 @@ class ContactAdmin(ServiceDeleteMixin, ContactSearchMixin, WorkspaceModelAdmin):
             return
         for row in formset.save(commit=False):
             if isinstance(row, Consent):
-                row.changed_at = clock.now()
+                row.note_change()
             row.save()
         for row in formset.deleted_objects:
             row.delete()

@@ -29,7 +29,17 @@ class ImportAdmin(ReadOnlyAdminMixin, WorkspaceModelAdmin):
     search_help_text = "The file's name"
     fields = [
         *("workspace", "kind", "name", "status", "progress", "row_count", "recorded", "known", "refused"),
-        *("refused_file", "error", "effects", "mapping", "position", "line", "size", "fingerprint"),
+        *(
+            "refused_file",
+            "error",
+            "effects",
+            "mapping",
+            "options",
+            "position",
+            "line",
+            "size",
+            "fingerprint",
+        ),
         *("started_at", "updated_at", "finished_at"),
     ]
 

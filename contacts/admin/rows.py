@@ -10,7 +10,6 @@ from django.db.models import (
 )
 from django.http import HttpRequest
 
-from config import clock
 from contacts.admin.base import ContactSearchMixin, identifier_of
 from contacts.admin.inlines import IdentifierForm, announced, delete_identifier, save_identifier
 from contacts.models import (
@@ -73,12 +72,12 @@ class IdentifierAdmin(OfContactAdmin):
 @admin.register(Consent)
 class ConsentAdmin(OfContactAdmin):
     list_display = ["contact", "channel", "status", "changed_at"]
-    fields = ["workspace", "contact", "channel", "status", "changed_at"]
-    readonly_fields = ["changed_at"]
+    fields = ["workspace", "contact", "channel", "status", "changed_at", "is_dated"]
+    readonly_fields = ["changed_at", "is_dated"]
     fixed_fields = ["workspace", "contact", "channel"]
 
     def save_row(self, row: Consent) -> None:
-        row.changed_at = clock.now()
+        row.note_change()
         row.save()
 
 

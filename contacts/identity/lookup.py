@@ -1,7 +1,8 @@
 """Look up contacts by ids and identifiers, any number of them in one statement."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
@@ -14,7 +15,7 @@ from config.ids import NO_ID
 from contacts.identifiers import Identification
 from contacts.models import Consent
 from contacts.profiles.schema import SCHEMA_COLUMNS, ContactSchema, schema_from
-from contacts.profiles.state import ContactState
+from contacts.profiles.state import ConsentTime, ContactState
 from contacts.tombstones import erased_among
 
 
@@ -148,24 +149,41 @@ def _add_rows(workspace_id: UUID, found: Found, survivors: Collection[UUID]) -> 
     for survivor, _, raw in rows:
         state = found.states[survivor]
         state.tags.update(dict.fromkeys(raw["tags"] or ()))
-        for channel, status in raw["consents"] or ():
-            # One who opted out speaks for the person.
-            if status == Consent.Status.OPTED_OUT or channel not in state.consents:
-                state.consents[channel] = status
+        for channel, status, *time in raw["consents"] or ():
+            _add_consent(state, channel, status, _consent_time(time))
 
 
 def _state(text: str) -> ContactState:
     raw = orjson.loads(text)
+    consents = raw["consents"] or ()
     return ContactState(
         raw["first_name"],
         raw["last_name"],
         raw["attributes"],
         {(kind, value): is_primary for kind, value, is_primary, _ in raw["identifiers"] or ()},
         dict.fromkeys(raw["tags"] or ()),
-        dict(raw["consents"] or ()),
+        {channel: status for channel, status, *_ in consents},
         # That there are any; which ones is read with what they have.
         (NO_ID,) if raw["has_merged"] else (),
+        consent_times={channel: _consent_time(time) for channel, _, *time in consents},
     )
+
+
+def _consent_time(time: Sequence[Any]) -> ConsentTime:
+    at, is_dated = time
+    return ConsentTime(datetime.fromisoformat(at), is_dated)
+
+
+def _add_consent(state: ContactState, channel: str, status: str, time: ConsentTime) -> None:
+    """Add what a merged contact said: one who opted out speaks for the person, and the latest who said the same."""
+    known = state.consents.get(channel)
+    is_out = status == Consent.Status.OPTED_OUT
+    if known is None or (is_out and known != status):
+        state.consents[channel], state.consent_times[channel] = status, time
+    elif known == status:
+        both = (state.consent_times[channel], time)
+        # An opt-in without a time is older than all else.
+        state.consent_times[channel] = max(both, key=lambda each: (each.is_dated or is_out, each.at))
 
 
 # One look-up by key an id: of a workspace that the statistics do not know, a planner may read all contacts.
@@ -236,7 +254,9 @@ _STATE: Final = """, jsonb_build_object(
         WHERE has.workspace_id = %(workspace)s AND has.contact_id = c.id
     ),
     'consents', (
-        SELECT jsonb_agg(jsonb_build_array(own.channel, own.status) ORDER BY own.channel)
+        SELECT jsonb_agg(
+            jsonb_build_array(own.channel, own.status, own.changed_at, own.is_dated) ORDER BY own.channel
+        )
         FROM contacts_consent own WHERE own.workspace_id = %(workspace)s AND own.contact_id = c.id
     ),
     'has_merged', EXISTS (

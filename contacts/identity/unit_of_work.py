@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
+from config import clock
 from config.errors import DomainError
 from config.ids import uuid7
 from config.values.names import composed
@@ -22,7 +23,7 @@ from contacts.profiles.schema import (
     refuse_too_many,
 )
 from contacts.profiles.state import ContactDraft, ContactState
-from contacts.references import ContactChanges
+from contacts.references import ContactChanges, PastConsent
 
 
 @dataclass(slots=True)
@@ -47,6 +48,7 @@ class UnitOfWork:
             tuple(_checked_tags(changes.tags)),
             _checked_consents(changes.consents),
             changes.clear_tags,
+            _checked_past_consents(changes.past_consents),
         )
 
     def create(self) -> ContactDraft:
@@ -109,7 +111,7 @@ class UnitOfWork:
         if changes.clear_tags:
             state.tags.clear()
         state.tags.update(dict.fromkeys(changes.tags))
-        state.consents.update(changes.consents)
+        _set_consents(state, changes)
 
     def _restore(self, draft: ContactDraft, saved: ContactState) -> None:
         holders = self.found.by_identifier
@@ -234,6 +236,16 @@ def _make_primary(state: ContactState, key: Identification) -> None:
     state.identifiers[key] = True
 
 
+def _set_consents(state: ContactState, changes: ContactChanges) -> None:
+    if not (changes.consents or changes.past_consents):
+        return
+    now = clock.now()
+    for channel, status in changes.consents.items():
+        state.set_consent(channel, status, now)
+    for channel, past in changes.past_consents.items():
+        state.add_past_consent(channel, past, now)
+
+
 def _checked_tags(tags: Iterable[object]) -> Iterable[str]:
     for tag in tags:
         if not isinstance(tag, str) or "\x00" in tag or len(tag.strip()) > MAX_NAME:
@@ -247,3 +259,9 @@ def _checked_consents(consents: Mapping[str, str]) -> dict[str, str]:
         if channel not in Consent.Channel.values or status not in Consent.Status.values:
             raise InvalidFieldValue("consents", "opted_in or opted_out, by channel")
     return {str(channel): str(status) for channel, status in consents.items()}
+
+
+def _checked_past_consents(consents: Mapping[str, PastConsent]) -> Mapping[str, PastConsent]:
+    if consents:
+        _checked_consents({channel: past.status for channel, past in consents.items()})
+    return consents

@@ -40,7 +40,7 @@ def write(workspace_id: UUID, drafts: Iterable[ContactDraft]) -> None:
     _rearrange_identifiers(workspace_id, [draft for draft in dirty if draft.before is not None])
     _update_contacts(workspace_id, [draft for draft in dirty if draft.before is not None], now)
     _write_tags(workspace_id, dirty, now)
-    _write_consents(workspace_id, dirty, now)
+    _write_consents(workspace_id, dirty)
     publish(workspace_id, dirty)
 
 
@@ -64,8 +64,8 @@ def create(workspace_id: UUID, drafts: Sequence[ContactDraft]) -> None:
             ("tag_contacts", "tag_names", "tag_ids"),
         ),
         **_columns(
-            [(uuid7(), draft.id, *consent) for draft in drafts for consent in draft.after.consents.items()],
-            ("consent_ids", "consent_contacts", "channels", "statuses"),
+            _new_consents(drafts),
+            ("consent_ids", "consent_contacts", "channels", "statuses", "said_at", "are_dated"),
         ),
     }
     ((made, tagged),) = _run(_CREATE, workspace_id, columns, now)
@@ -165,23 +165,26 @@ def _write_tags(workspace_id: UUID, drafts: Sequence[ContactDraft], now: datetim
         _execute(_UNTAG_CONTACTS, workspace_id, taken_off, ("contacts", "names"))
 
 
-def _write_consents(workspace_id: UUID, drafts: list[ContactDraft], now: datetime) -> None:
-    rows = [
-        (uuid7(), draft.id, channel, status)
+def _write_consents(workspace_id: UUID, drafts: list[ContactDraft]) -> None:
+    rows = _new_consents(drafts)
+    names = ("ids", "contacts", "channels", "statuses", "said_at", "are_dated")
+    if rows:
+        _execute(_UPSERT_CONSENTS, workspace_id, rows, names)
+    of_merged = {draft.id: draft.old.merged for draft in drafts}
+    agreeing = [(merged, *consent) for _, contact_id, *consent in rows for merged in of_merged[contact_id]]
+    if agreeing:
+        _execute(_UPDATE_CONSENTS, workspace_id, agreeing, names[1:])
+
+
+def _new_consents(drafts: Sequence[ContactDraft]) -> list[tuple[Any, ...]]:
+    """Return id, contact, channel, status, time and whether that is known, of what was said."""
+    return [
+        (uuid7(), draft.id, channel, status, *draft.after.consent_times[channel])
         for draft in drafts
         for channel, status in draft.after.consents.items()
         if draft.old.consents.get(channel) != status
+        or draft.old.consent_times.get(channel) != draft.after.consent_times[channel]
     ]
-    if rows:
-        _execute(_UPSERT_CONSENTS, workspace_id, rows, ("ids", "contacts", "channels", "statuses"), now)
-    of_merged = {draft.id: draft.old.merged for draft in drafts}
-    agreeing = [
-        (merged, channel, status)
-        for _, contact_id, channel, status in rows
-        for merged in of_merged[contact_id]
-    ]
-    if agreeing:
-        _execute(_UPDATE_CONSENTS, workspace_id, agreeing, ("contacts", "channels", "statuses"), now)
 
 
 def _execute(
@@ -299,11 +302,12 @@ WITH drafts AS (
     ) tag ON tag.name = new.name
     RETURNING id
 ), agreed AS (
-    INSERT INTO contacts_consent (id, workspace_id, contact_id, channel, status, changed_at)
-    SELECT new.id, %(workspace)s, made.id, channel, status, %(now)s
+    INSERT INTO contacts_consent (id, workspace_id, contact_id, channel, status, changed_at, is_dated)
+    SELECT new.id, %(workspace)s, made.id, channel, status, said_at, is_dated
     FROM unnest(
-        %(consent_ids)s::uuid[], %(consent_contacts)s::uuid[], %(channels)s::varchar[], %(statuses)s::varchar[]
-    ) AS new (id, contact_id, channel, status)
+        %(consent_ids)s::uuid[], %(consent_contacts)s::uuid[], %(channels)s::varchar[], %(statuses)s::varchar[],
+        %(said_at)s::timestamptz[], %(are_dated)s::boolean[]
+    ) AS new (id, contact_id, channel, status, said_at, is_dated)
     JOIN made ON made.id = new.contact_id
 )
 SELECT (SELECT count(*) FROM made), (SELECT count(*) FROM tagged)
@@ -355,18 +359,22 @@ WHERE has.workspace_id = %(workspace)s AND has.contact_id = gone.contact_id AND 
 
 # What a person says now holds for all that the person is.
 _UPDATE_CONSENTS: Final = """
-UPDATE contacts_consent c SET status = new.status, changed_at = %(now)s
-FROM unnest(%(contacts)s::uuid[], %(channels)s::varchar[], %(statuses)s::varchar[])
-    AS new (contact_id, channel, status)
+UPDATE contacts_consent c SET status = new.status, changed_at = new.said_at, is_dated = new.is_dated
+FROM unnest(
+    %(contacts)s::uuid[], %(channels)s::varchar[], %(statuses)s::varchar[], %(said_at)s::timestamptz[],
+    %(are_dated)s::boolean[]
+) AS new (contact_id, channel, status, said_at, is_dated)
 WHERE c.workspace_id = %(workspace)s AND c.contact_id = new.contact_id AND c.channel = new.channel
     AND c.status <> new.status
 """
 
 _UPSERT_CONSENTS: Final = """
-INSERT INTO contacts_consent (id, workspace_id, contact_id, channel, status, changed_at)
-SELECT id, %(workspace)s, contact_id, channel, status, %(now)s
-FROM unnest(%(ids)s::uuid[], %(contacts)s::uuid[], %(channels)s::varchar[], %(statuses)s::varchar[])
-    AS new (id, contact_id, channel, status)
+INSERT INTO contacts_consent (id, workspace_id, contact_id, channel, status, changed_at, is_dated)
+SELECT id, %(workspace)s, contact_id, channel, status, said_at, is_dated
+FROM unnest(
+    %(ids)s::uuid[], %(contacts)s::uuid[], %(channels)s::varchar[], %(statuses)s::varchar[],
+    %(said_at)s::timestamptz[], %(are_dated)s::boolean[]
+) AS new (id, contact_id, channel, status, said_at, is_dated)
 ON CONFLICT (workspace_id, contact_id, channel)
-DO UPDATE SET status = EXCLUDED.status, changed_at = EXCLUDED.changed_at
+DO UPDATE SET status = EXCLUDED.status, changed_at = EXCLUDED.changed_at, is_dated = EXCLUDED.is_dated
 """

@@ -20,9 +20,14 @@ class ContactImport(ImportKind[ContactReference]):
     kind = Import.Kind.CONTACTS
     fields = CONTACT_FIELDS
 
+    def __init__(self, *, overwrites_consents: bool = False) -> None:
+        """`overwrites_consents`: what a file says of consents counts, whatever was said later."""
+        self._overwrites = overwrites_consents
+        self.options = {"consents": "overwrite"} if overwrites_consents else {}
+
     def prepare(self, mapping: ColumnMapping, row: Row, key: str) -> ContactReference:
         """Return the contact that a row describes."""
-        return contact_reference(mapping, row.values or {})
+        return contact_reference(mapping, row.values or {}, overwrites_consents=self._overwrites)
 
     def record(
         self, workspace_id: UUID, effects: Effects, items: Sequence[ContactReference]

@@ -12,7 +12,7 @@ from django.db.models import QuerySet
 from django.utils.module_loading import import_string
 
 from config.db.statements import execute
-from contacts.models import Contact, Identifier
+from contacts.models import Consent, Contact, Identifier
 from contacts.queries import with_details
 
 CONTACT_COLUMNS: Final = (
@@ -48,8 +48,13 @@ def exported_contacts(workspace_id: UUID, *, segment: str = "") -> Iterator[dict
                 "last_name": contact.last_name,
                 "attributes": contact.attributes,
                 "tags": contact.tag_names,
-                "consents": {consent.channel: consent.status for consent in contact.known_consents},
+                "consents": {consent.channel: _consent(consent) for consent in contact.known_consents},
             }
+
+
+def _consent(consent: Consent) -> Any:
+    """Return what was said of a channel, and when, where that is known."""
+    return {"status": consent.status, "at": consent.changed_at} if consent.is_dated else consent.status
 
 
 @contextmanager

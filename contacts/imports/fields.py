@@ -1,12 +1,15 @@
 """What a file can say of contacts: fields, their types, and the usual names of columns."""
 
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+from config import clock
 from config.files.errors import RowRefused
 from config.files.mapping import ColumnMapping, Fields
+from config.files.times import parse_time
 from contacts.models import Consent, Identifier
-from contacts.references import ContactChanges, ContactReference
+from contacts.references import ContactChanges, ContactReference, PastConsent
 
 _IDENTIFIERS: Final = (Identifier.EMAIL, Identifier.PHONE, Identifier.EXTERNAL_ID, Identifier.ANONYMOUS_ID)
 IDENTITY_ALIASES: Final[Mapping[str, str]] = {
@@ -64,7 +67,9 @@ def _listed(value: Any) -> Any:
     return value
 
 
-def contact_reference(mapping: ColumnMapping, values: Mapping[str, Any]) -> ContactReference:
+def contact_reference(
+    mapping: ColumnMapping, values: Mapping[str, Any], *, overwrites_consents: bool = False
+) -> ContactReference:
     """Return the contact that a row describes. Raises DomainError with the cause."""
     fields = mapping.read(values)
     identifiers = identifiers_from(fields)
@@ -80,7 +85,7 @@ def contact_reference(mapping: ColumnMapping, values: Mapping[str, Any]) -> Cont
             last_name=fields.get("last_name"),
             attributes=_object(fields, "attributes"),
             tags=tuple(fields.get("tags", ())),
-            consents=_consents(_object(fields, "consents")),
+            past_consents=_consents(_object(fields, "consents"), overwrites_consents),
         ),
     )
 
@@ -92,9 +97,51 @@ def _object(fields: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return value
 
 
-def _consents(consents: Mapping[str, Any]) -> dict[str, str]:
-    found = {channel: _status(status) for channel, status in consents.items()}
-    return {channel: status for channel, status in found.items() if status}
+def _consents(consents: Mapping[str, Any], overwrites: bool) -> dict[str, PastConsent]:
+    """Return the consents by channel, of columns such as `email`, `email.at`, `email.opted_out_at`, or of objects."""
+    if not consents:
+        return {}
+    told: dict[str, dict[str, Any]] = {}
+    for name, value in consents.items():
+        channel, _, part = name.partition(".")
+        parts = told.setdefault(channel, {})
+        if not part and isinstance(value, dict):
+            parts |= value
+        else:
+            parts[part or "status"] = value
+    found = {channel: _consent(channel, parts) for channel, parts in told.items()}
+    return {
+        channel: PastConsent(*consent, overwrites=overwrites) for channel, consent in found.items() if consent
+    }
+
+
+def _consent(channel: str, parts: Mapping[str, Any]) -> tuple[str, datetime | None] | None:
+    """Return status and time of a consent; None if nothing was said. Raises RowRefused."""
+    if unknown := sorted(map(str, parts.keys() - set(_PARTS))):
+        raise RowRefused(f"consents.{channel}.{unknown[0][:100]} is not known; there are {', '.join(_PARTS)}")
+    at, opted_in_at, opted_out_at = (
+        _moment(f"consents.{channel}.{part}", parts.get(part))
+        for part in ("at", "opted_in_at", "opted_out_at")
+    )
+    said = parts.get("status")
+    status = "" if said is None or said == "" else _status(said)
+    if said in (None, "") and (opted_in_at or opted_out_at):
+        is_out = opted_in_at is None or (opted_out_at is not None and opted_out_at >= opted_in_at)
+        status = Consent.Status.OPTED_OUT if is_out else Consent.Status.OPTED_IN
+    if not status:
+        return None
+    return status, at or (opted_out_at if status == Consent.Status.OPTED_OUT else opted_in_at)
+
+
+def _moment(name: str, value: Any) -> datetime | None:
+    """Return when something was said. Raises RowRefused."""
+    if value is None or value == "":
+        return None
+    moment = parse_time(value, name).astimezone(UTC)
+    # A time to come would keep whatever the person says until then from counting.
+    if moment > (now := clock.now()) + _CLOCK_TOLERANCE:
+        raise RowRefused(f"{name}: {value!s:.100} is still to come")
+    return min(moment, now)
 
 
 def _status(status: Any) -> str:
@@ -109,6 +156,8 @@ def _status(status: Any) -> str:
     raise RowRefused(f"{str(status)[:100]!r} is no consent: opted_in and opted_out are")
 
 
+_PARTS: Final = ("status", "at", "opted_in_at", "opted_out_at")
+_CLOCK_TOLERANCE: Final = timedelta(minutes=5)
 _OPTED_IN: Final = frozenset({"opted_in", "subscribed", "true", "yes", "1"})
 _NEVER_SAID: Final = frozenset(
     {"nonsubscribed", "non_subscribed", "not_subscribed", "never_subscribed", "none"}

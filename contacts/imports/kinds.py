@@ -1,7 +1,8 @@
 """ImportKind: what a file is imported as, and how a row of it is prepared and recorded."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import ClassVar, Generic, NamedTuple, TypeVar
 from uuid import UUID
 
@@ -34,6 +35,8 @@ class ImportKind(ABC, Generic[ItemT]):
 
     kind: ClassVar[Import.Kind]
     fields: ClassVar[Fields]
+    options: Mapping[str, str] = MappingProxyType({})
+    """What else was chosen for an import of this kind; the same file with other options is another import."""
 
     @abstractmethod
     def prepare(self, mapping: ColumnMapping, row: Row, key: str) -> ItemT:

@@ -99,6 +99,7 @@ def _begin(
         fingerprint=fingerprint,
         effects=terms.effects,
         mapping=terms.mapping.definition,
+        options=dict(kind.options),
     )
     if not restart and (run := same.unfinished().order_by("-id").first()) is not None:
         return run
@@ -110,6 +111,7 @@ def _begin(
         name=name[:255],
         fingerprint=fingerprint,
         mapping=terms.mapping.definition,
+        options=dict(kind.options),
         effects=terms.effects,
         size=file.size,
         refused_file=str(refused_file.absolute()),

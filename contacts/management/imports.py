@@ -28,7 +28,7 @@ from workspaces.models import Workspace
 class ImportCommand(BaseCommand):
     """Imports a file of rows. Exits with 1 where rows were refused or the file failed, 130 when interrupted."""
 
-    kind: ClassVar[ImportKind[Any]]
+    kind: ImportKind[Any]
     nouns: ClassVar[tuple[str, str]]
     """What rows that are new are called, and those that are not."""
 

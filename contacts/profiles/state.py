@@ -2,13 +2,25 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from contacts.identifiers import Identification
 from contacts.models import Consent
+from contacts.references import PastConsent
 from contacts.signals import ContactChange
+
+
+class ConsentTime(NamedTuple):
+    """When a person said so; where that is not known, when a file did."""
+
+    at: datetime
+    is_dated: bool = True
+
+
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(slots=True)
@@ -25,6 +37,8 @@ class ContactState:
     # Those merged into it, whose identifiers, tags and consents are told as its own, and whose an identifier is.
     merged: tuple[UUID, ...] = ()
     owners: dict[Identification, UUID] = field(default_factory=dict)
+    # By channel; of each consent.
+    consent_times: dict[str, ConsentTime] = field(default_factory=dict)
 
     def copy(self) -> "ContactState":
         """Return a copy that shares nothing which changes."""
@@ -37,11 +51,42 @@ class ContactState:
             dict(self.consents),
             self.merged,
             self.owners,
+            dict(self.consent_times),
         )
 
     def primary(self, kind: str) -> str | None:
         """Return the primary identifier of a kind."""
         return next((key[1] for key, primary in self.identifiers.items() if primary and key[0] == kind), None)
+
+    def set_consent(self, channel: str, status: str, now: datetime) -> None:
+        """Set what the person says now; an opt-out that is said again is a newer one."""
+        known, time = self.consents.get(channel), self.consent_times.get(channel)
+        is_news = known != status or status == Consent.Status.OPTED_OUT
+        if is_news or (time is not None and not time.is_dated):
+            self.consents[channel], self.consent_times[channel] = status, ConsentTime(now)
+
+    def add_past_consent(self, channel: str, past: PastConsent, now: datetime) -> None:
+        """Set what the person said before, unless what is known was said later."""
+        known = self.consents.get(channel)
+        if known is not None and not past.overwrites and not self._is_outdated(channel, past):
+            return
+        if known != past.status or past.at is not None:
+            self.consents[channel] = past.status
+            self.consent_times[channel] = ConsentTime(past.at or now, past.at is not None)
+
+    def _is_outdated(self, channel: str, past: PastConsent) -> bool:
+        """Return whether what is known is older than a consent.
+
+        Without a time an opt-out is as new as its file, to be on the safe side, and an opt-in older than all else.
+        """
+        known, time = self.consents[channel], self.consent_times[channel]
+        if past.at is None:
+            return past.status == Consent.Status.OPTED_OUT != known
+        is_of_old = known == Consent.Status.OPTED_IN and not time.is_dated
+        known_at = _LONG_AGO if is_of_old else time.at
+        if past.at == known_at:
+            return past.status == Consent.Status.OPTED_OUT != known
+        return past.at > known_at
 
 
 @dataclass(slots=True)

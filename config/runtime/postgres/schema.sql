@@ -1,4 +1,4 @@
--- Of the migrations: b9a3dc65046e5d3edbd5a08207086ebd11134d84c63497c21353a5c61635f7e2
+-- Of the migrations: 732b8c408333dda251b7e691e0087908461da1ebeaf84a26fadfdaf2be26de0a
 CREATE FUNCTION public.contacts_parts(workspace uuid, value text) RETURNS text[]
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
     AS $$
@@ -353,7 +353,8 @@ CREATE TABLE public.contacts_consent (
     status character varying(16) NOT NULL,
     changed_at timestamp with time zone NOT NULL,
     workspace_id uuid NOT NULL,
-    contact_id uuid NOT NULL
+    contact_id uuid NOT NULL,
+    is_dated boolean DEFAULT true NOT NULL
 );
 CREATE TABLE public.contacts_contact (
     id uuid NOT NULL,
@@ -441,7 +442,8 @@ CREATE TABLE public.contacts_import (
     started_at timestamp with time zone NOT NULL,
     updated_at timestamp with time zone NOT NULL,
     finished_at timestamp with time zone,
-    workspace_id uuid NOT NULL
+    workspace_id uuid NOT NULL,
+    options jsonb NOT NULL
 );
 CREATE TABLE public.contacts_merge (
     cursor jsonb,
@@ -1559,6 +1561,7 @@ INSERT INTO public.django_migrations (app, name, applied) VALUES
     ('campaigns', '0002_statistics', now()),
     ('contacts', '0000_functions', now()),
     ('contacts', '0001_initial', now()),
+    ('contacts', '0002_consent_times', now()),
     ('contenttypes', '0001_initial', now()),
     ('contenttypes', '0002_remove_content_type_name', now()),
     ('events', '0001_initial', now()),
