@@ -34,6 +34,7 @@ NAVIGATION: list[dict[str, Any]] = [
         ("Companies", "apartment", "contacts_company"),
         ("Merges", "merge", "contacts_merge"),
         ("Imports", "upload_file", "contacts_import"),
+        ("Refused rows", "rule", "contacts_refusedrow"),
         ("Erasures", "delete_forever", "contacts_erasure"),
         ("Erased identifiers", "person_off", "contacts_erasedidentifier"),
         ("Tags", "sell", "contacts_tag"),

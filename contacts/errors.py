@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from config.errors import ConflictError, DomainError, NotFoundError
+from config.errors import ConflictError, DomainError, NotFoundError, UnavailableError
 
 
 class ContactNotFound(NotFoundError):
@@ -205,3 +205,57 @@ class ImportRunning(ConflictError):
     def __init__(self, import_id: UUID) -> None:
         super().__init__(f"Another process is at the import {import_id}")
         self.import_id = import_id
+
+
+class ImportCancelled(ConflictError):
+    """The import was cancelled; what was recorded stays."""
+
+    code = "import_cancelled"
+
+    def __init__(self, import_id: UUID) -> None:
+        super().__init__(f"The import {import_id} was cancelled")
+        self.import_id = import_id
+
+
+class ImportEnded(ConflictError):
+    """The import is over: there is nothing to cancel."""
+
+    code = "import_ended"
+
+    def __init__(self, status: str) -> None:
+        super().__init__(f"The import is {status} already")
+
+
+class ImportNotFound(NotFoundError):
+    """The workspace has no such import."""
+
+    code = "import_not_found"
+    message = "Import not found"
+
+
+class RefusedRowsElsewhere(NotFoundError):
+    """A command wrote the refused rows into a file."""
+
+    code = "refused_rows_elsewhere"
+
+    def __init__(self) -> None:
+        super().__init__("A command runs this import: its refused rows are in a file where it runs")
+
+
+class UploadRefused(DomainError):
+    """An upload, or how it is to be imported, is not as it must be; `field` says what."""
+
+    code = "upload_refused"
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class UploadNotStored(UnavailableError):
+    """The storage of uploads cannot take a file now."""
+
+    code = "upload_not_stored"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"The file cannot be stored now: {reason}")

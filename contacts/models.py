@@ -461,8 +461,15 @@ class Erasure(TenantModel, BackfillRow):
 
 class ImportQuerySet(TenantQuerySet["Import"]):
     def unfinished(self) -> ImportQuerySet:
-        """Those that go on where they stopped when the same file is imported again."""
-        return self.exclude(status=Import.Status.DONE)
+        """Those of commands that go on where they stopped when the same file is imported again."""
+        ended = [Import.Status.DONE, Import.Status.CANCELLED]
+        return self.filter(origin=Import.Origin.COMMAND).exclude(status__in=ended)
+
+    def open_uploads(self) -> ImportQuerySet:
+        """Those of uploaded files that workers are to take, or are at."""
+        return self.exclude(origin=Import.Origin.COMMAND).filter(
+            status__in=[Import.Status.QUEUED, Import.Status.RUNNING]
+        )
 
 
 class Import(TenantModel):
@@ -476,9 +483,18 @@ class Import(TenantModel):
         EVENTS = "events"
 
     class Status(models.TextChoices):
+        QUEUED = "queued"
         RUNNING = "running"
         DONE = "done"
         FAILED = "failed"
+        CANCELLED = "cancelled"
+
+    class Origin(models.TextChoices):
+        """Who gave the file: a command reads its own, the others uploaded it for the workers."""
+
+        COMMAND = "command"
+        API = "api", "API"
+        ADMIN = "admin"
 
     class Effects(models.TextChoices):
         NONE = "none"
@@ -505,6 +521,23 @@ class Import(TenantModel):
     refused = models.BigIntegerField(default=0)
     refused_file = models.TextField(blank=True)
     refused_bytes = models.BigIntegerField(default=0)
+    origin = models.CharField(
+        max_length=16, choices=Origin, default=Origin.COMMAND, db_default=Origin.COMMAND.value
+    )
+    upload = models.CharField(
+        max_length=255,
+        blank=True,
+        db_default="",
+        help_text="the file's name in the storage, until it is deleted",
+    )
+    form = models.CharField(
+        max_length=16, blank=True, db_default="", help_text="of an upload: csv, jsonl or parquet"
+    )
+    delimiter = models.CharField(max_length=8, blank=True, db_default="", help_text="empty: recognised")
+    dry_run = models.BooleanField(
+        default=False, db_default=False, help_text="every row is decided, and nothing recorded"
+    )
+    actor = models.CharField(max_length=255, blank=True, db_default="", help_text="who gave the file")
     status = models.CharField(max_length=16, choices=Status, default=Status.RUNNING)
     error = models.TextField(blank=True)
     started_at = models.DateTimeField(default=clock.now, editable=False)
@@ -516,10 +549,20 @@ class Import(TenantModel):
     class Meta:
         indexes: ClassVar = [
             models.Index(fields=["workspace", "kind", "fingerprint"], name="import_by_fingerprint"),
+            models.Index(
+                fields=["workspace", "id"],
+                condition=models.Q(status__in=["queued", "running"]),
+                name="import_open",
+            ),
         ]
 
     def __str__(self) -> str:
         return f"{self.name} ({self.kind})"
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is waiting or under way, as far as is known."""
+        return self.status in (self.Status.QUEUED, self.Status.RUNNING)
 
     @property
     def rows(self) -> int:
@@ -532,3 +575,18 @@ class Import(TenantModel):
         if self.status == self.Status.DONE:
             return 1.0
         return min(self.position / self.size, 1.0) if self.size else None
+
+
+class RefusedRow(TenantModel):
+    """A row of an uploaded file that was not taken, as a line of the file of refused rows has it."""
+
+    run = models.ForeignKey(Import, models.CASCADE, related_name="refused_rows", db_index=False)
+    line = models.BigIntegerField(help_text="where it begins in the file")
+    cause = models.TextField()
+    content = models.TextField(help_text="a line of JSON; without the row where that names an erased person")
+
+    class Meta:
+        indexes: ClassVar = [models.Index(fields=["workspace", "run", "id"], name="refused_row_by_import")]
+
+    def __str__(self) -> str:
+        return f"line {self.line:,}: {self.cause}"

@@ -7,9 +7,7 @@ from unfold.contrib.filters.admin import (
     ChoicesDropdownFilter,
 )
 
-from contacts.models import (
-    Import,
-)
+from contacts.models import Import, RefusedRow
 from workspaces.staff.filters import WorkspaceFilter
 from workspaces.staff.model_admin import ReadOnlyAdminMixin, WorkspaceModelAdmin
 
@@ -52,3 +50,16 @@ class ImportAdmin(ReadOnlyAdminMixin, WorkspaceModelAdmin):
     def row_count(self, run: Import) -> int:
         """Return how many rows are decided."""
         return run.rows
+
+
+@admin.register(RefusedRow)
+class RefusedRowAdmin(ReadOnlyAdminMixin, WorkspaceModelAdmin):
+    """Rows of uploaded files that were not taken; the page of an import has them as a file."""
+
+    resource = "contacts"
+    list_display = ["run", "line", "cause"]
+    list_select_related = ["run"]
+    sortable_by = ()
+    search_fields = ["cause"]
+    search_help_text = "The cause"
+    fields = ["workspace", "run", "line", "cause", "content"]

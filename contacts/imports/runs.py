@@ -6,27 +6,36 @@ import secrets
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final, Generic, get_args
 from uuid import UUID
 
-from django.db import DataError, OperationalError, close_old_connections, connection, transaction
+from django.db import (
+    DataError,
+    InterfaceError,
+    OperationalError,
+    close_old_connections,
+    connection,
+    transaction,
+)
 from django.db.models import F
 
 from config import clock
 from config.db.contention import pause_for_others
 from config.db.errors import storable_error
 from config.db.statements import execute
-from config.errors import DomainError, TryAgain
+from config.errors import DomainError, TryAgain, UnavailableError
 from config.files.mapping import ColumnMapping
 from config.files.reading import InputFile
 from config.files.refused import RefusedFile, refused_row
 from config.files.rows import Place
-from contacts.errors import ImportRunning
+from contacts.errors import ImportCancelled, ImportRunning
 from contacts.imports.kinds import ImportKind, ItemT, PreparedRow
 from contacts.imports.read_ahead import ReadAhead
-from contacts.models import Import
+from contacts.imports.refused_rows import RefusedRows
+from contacts.models import Import, ImportQuerySet
 from contacts.signals import Effects
 
 logger = logging.getLogger(__name__)
@@ -36,6 +45,8 @@ _ATTEMPTS: Final = 6
 _WAIT_SECONDS: Final = 0.5
 _MOST_CAUSES: Final = 20
 _SETTLE_ROWS: Final = 500_000
+SILENCE: Final = timedelta(seconds=60)
+"""After which a command's import of which nothing is heard is taken for dead."""
 
 _EFFECTS: Final[dict[str, Effects]] = {effects: effects for effects in get_args(Effects)}
 
@@ -70,7 +81,7 @@ def import_file(
 
     Killed at any moment, or stopped by `on_progress`, it goes on there when it is called again; `restart`: at the
     beginning. Raises DamagedFile and UnreadableFile once what came before is recorded, the import is `failed` then;
-    ImportRunning if another process is at the same file.
+    ImportRunning if another process is at the same file, also where that was uploaded; ImportCancelled.
     """
     run = _begin(workspace_id, file, kind, terms, restart=restart)
     return _Runner(workspace_id, run, kind, terms).run(file, on_progress)
@@ -85,22 +96,57 @@ def try_file(
     on_progress: OnProgress = lambda run: True,
 ) -> tuple[Import, list[str]]:
     """Decide every row and undo it. Returns the counts, which are not stored, and the first causes of refusals."""
-    run = Import(workspace_id=workspace_id, fingerprint=_fingerprint(file, terms.name), effects=terms.effects)
+    run = Import(
+        workspace_id=workspace_id, fingerprint=fingerprint_of(file, terms.name), effects=terms.effects
+    )
     return run, _Runner(workspace_id, run, kind, terms).try_out(file, on_progress)
 
 
-def _begin(
-    workspace_id: UUID, file: InputFile, kind: ImportKind[ItemT], terms: ImportTerms, *, restart: bool
+def continue_import(
+    run: Import, file: InputFile, kind: ImportKind[ItemT], terms: ImportTerms, *, on_progress: OnProgress
 ) -> Import:
-    """Return the import of a file under these terms that did not end, or a new one."""
-    fingerprint = _fingerprint(file, terms.name)
-    same = Import.objects.in_workspace(workspace_id).filter(
+    """Go on with an import where it stands, until it ends or `on_progress` stops it.
+
+    Raises as `import_file` does. An upload does not fail of what may pass: it keeps the error and stays open.
+    """
+    return _Runner(run.workspace_id, run, kind, terms).run(file, on_progress)
+
+
+def check_no_other(same: ImportQuerySet) -> None:
+    """Raise ImportRunning where one of these imports, of the same file, is under way."""
+    heard_since = clock.now() - SILENCE
+    for run in [*same.open_uploads(), *same.unfinished().filter(updated_at__gte=heard_since)]:
+        if run.is_open:
+            raise ImportRunning(run.id)
+
+
+def imports_like(
+    workspace_id: UUID, kind: ImportKind[Any], fingerprint: str, terms: ImportTerms, *, dry_run: bool = False
+) -> ImportQuerySet:
+    """Return the imports of the same file under the same terms; until the commit nobody else begins one."""
+    execute(
+        "SELECT pg_advisory_xact_lock(hashtextextended('import ' || %s || %s, 0))",
+        [str(workspace_id), fingerprint],
+    )
+    found: ImportQuerySet = Import.objects.in_workspace(workspace_id).filter(
         kind=kind.kind,
         fingerprint=fingerprint,
         effects=terms.effects,
         mapping=terms.mapping.definition,
         options=dict(kind.options),
+        dry_run=dry_run,
     )
+    return found
+
+
+@transaction.atomic
+def _begin(
+    workspace_id: UUID, file: InputFile, kind: ImportKind[ItemT], terms: ImportTerms, *, restart: bool
+) -> Import:
+    """Return the import of a file under these terms that did not end, or a new one."""
+    fingerprint = fingerprint_of(file, terms.name)
+    same = imports_like(workspace_id, kind, fingerprint, terms)
+    check_no_other(same.open_uploads())
     if not restart and (run := same.unfinished().order_by("-id").first()) is not None:
         return run
     name = terms.name or ("standard-input" if file.is_standard_input else Path(file.path).name)
@@ -118,7 +164,8 @@ def _begin(
     )
 
 
-def _fingerprint(file: InputFile, name: str) -> str:
+def fingerprint_of(file: InputFile, name: str) -> str:
+    """Return what tells a file from others: its content, or the name that was given for it."""
     if name:
         return hashlib.blake2b(f"name:{name}".encode(), digest_size=16).hexdigest()
     return secrets.token_hex(16) if file.is_standard_input else file.fingerprint
@@ -147,38 +194,52 @@ class _Runner(Generic[ItemT]):
     stored: Import
     kind: ImportKind[ItemT]
     terms: ImportTerms
-    refused: RefusedFile = field(init=False)
+    refused: RefusedFile | RefusedRows = field(init=False)
 
     def run(self, file: InputFile, on_progress: OnProgress) -> Import:
         """Import from where the import stands."""
         run = self.stored
-        self.refused = RefusedFile(Path(run.refused_file), run.refused_bytes)
-        self._set(status=Import.Status.RUNNING, error="")
+        self.refused = (
+            RefusedFile(Path(run.refused_file), run.refused_bytes)
+            if run.origin == Import.Origin.COMMAND
+            else RefusedRows(run)
+        )
+        self._move_to(Import.Status.RUNNING, error="", finished_at=None)
         batches = self._read_ahead(file)
-        settled = run.rows
+        settled = run.rows // _SETTLE_ROWS
         try:
             for batch in batches:
                 began = time.monotonic()
                 self._decide(batch)
-                if run.rows - settled >= _SETTLE_ROWS:
-                    self.kind.settle(self.workspace_id)
-                    settled = run.rows
+                if run.rows // _SETTLE_ROWS > settled:
+                    self._settle()
+                    settled = run.rows // _SETTLE_ROWS
                 if not on_progress(run):
-                    self._set(updated_at=clock.now())
                     return run
                 pause_for_others(time.monotonic() - began)
-        except ImportRunning:
+        except (ImportRunning, ImportCancelled):
             raise
         except Exception as error:
             _renew_connection()
-            text = error.message if isinstance(error, DomainError) else storable_error(error)
-            self._set(status=Import.Status.FAILED, error=text, finished_at=clock.now())
+            self._note(error)
             raise
         finally:
             batches.stop()
-        self.kind.settle(self.workspace_id)
-        self._set(status=Import.Status.DONE, finished_at=clock.now())
+        self._settle()
+        self._move_to(Import.Status.DONE, finished_at=clock.now())
         return run
+
+    def _settle(self) -> None:
+        if not self.stored.dry_run:
+            self.kind.settle(self.workspace_id)
+
+    def _note(self, error: Exception) -> None:
+        """Keep an error; an upload goes on later where it may pass."""
+        text = error.message if isinstance(error, DomainError) else storable_error(error)
+        if self.stored.origin != Import.Origin.COMMAND and isinstance(error, _PASSING):
+            self._move_to(Import.Status.RUNNING, error=text, updated_at=clock.now())
+        else:
+            self._move_to(Import.Status.FAILED, error=text, finished_at=clock.now())
 
     def try_out(self, file: InputFile, on_progress: OnProgress) -> list[str]:
         """Decide all, keep nothing but the counts."""
@@ -209,10 +270,14 @@ class _Runner(Generic[ItemT]):
             batch_rows=self.terms.batch_rows,
         )
 
-    def _set(self, **values: Any) -> None:
+    def _move_to(self, status: Import.Status, **values: Any) -> None:
+        """Set the status and what goes with it. Raises ImportCancelled."""
+        values["status"] = status
+        own = Import.objects.in_workspace(self.workspace_id).filter(id=self.stored.id)
+        if not own.exclude(status=Import.Status.CANCELLED).update(**values):
+            raise ImportCancelled(self.stored.id)
         for name, value in values.items():
             setattr(self.stored, name, value)
-        self.stored.save(update_fields=list(values))
 
     def _decide(self, batch: Sequence[PreparedRow[ItemT]]) -> None:
         """Record a batch and move the import on; again if others were in the way, halved if it cannot be stored."""
@@ -242,26 +307,40 @@ class _Runner(Generic[ItemT]):
             # A crash of the server may take the last batches with the place after them: they come again. What is said
             # to be done was committed after them, and waits for the disk.
             execute("SET LOCAL synchronous_commit TO off")
-            decided = self._decisions(batch)
+            self._take_place()
+            decided = self._tried(batch) if run.dry_run else self._decisions(batch)
             length = self.refused.append(decided.refused)
-            moved = (
-                Import.objects.in_workspace(run.workspace_id)
-                .filter(id=run.id, position=run.position, line=run.line)
-                .update(
-                    position=last.end,
-                    line=last.next_line,
-                    recorded=F("recorded") + decided.recorded,
-                    known=F("known") + decided.known,
-                    refused=F("refused") + len(decided.refused),
-                    refused_bytes=length,
-                    updated_at=clock.now(),
-                )
+            Import.objects.in_workspace(run.workspace_id).filter(id=run.id).update(
+                position=last.end,
+                line=last.next_line,
+                recorded=F("recorded") + decided.recorded,
+                known=F("known") + decided.known,
+                refused=F("refused") + len(decided.refused),
+                refused_bytes=length,
+                updated_at=clock.now(),
             )
-            if not moved:
-                raise ImportRunning(run.id)
         self.refused.length = run.refused_bytes = length
         run.position, run.line = last.end, last.next_line
         self._count(decided)
+
+    def _take_place(self) -> None:
+        """Lock the import where it stands: whoever else is at it, or has cancelled it, is noticed before the work.
+
+        Raises ImportRunning, ImportCancelled.
+        """
+        run = self.stored
+        own = Import.objects.in_workspace(run.workspace_id).filter(id=run.id)
+        here = own.filter(position=run.position, line=run.line).exclude(status=Import.Status.CANCELLED)
+        if here.select_for_update(skip_locked=True, of=("self",)).values_list("id").first() is None:
+            is_cancelled = own.filter(status=Import.Status.CANCELLED).exists()
+            raise ImportCancelled(run.id) if is_cancelled else ImportRunning(run.id)
+
+    def _tried(self, batch: Sequence[PreparedRow[ItemT]]) -> _Decided:
+        """Return what would become of a batch, of which nothing stays."""
+        with transaction.atomic():
+            decided = self._decisions(batch)
+            transaction.set_rollback(True)
+        return decided
 
     def _count(self, decided: _Decided) -> None:
         self.stored.recorded += decided.recorded
@@ -293,6 +372,10 @@ class _Runner(Generic[ItemT]):
             if cause:
                 refused.append(_refused_line(prepared, cause))
         return _Decided(recorded, known, refused)
+
+
+_PASSING: Final = (OperationalError, InterfaceError, OSError, UnavailableError)
+"""Errors that say nothing about the file: of the database, and of the storage."""
 
 
 def _renew_connection() -> None:

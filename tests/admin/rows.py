@@ -34,6 +34,7 @@ from contacts.models import (
     Identifier,
     Import,
     Merge,
+    RefusedRow,
     Tag,
 )
 from events.models import (
@@ -81,7 +82,12 @@ def fill(workspace: Workspace, count: int) -> SimpleNamespace:
             "finished_at": clock.now(),
         },
     )
-    _bulk(Import, count, lambda n: {"workspace": workspace, "kind": "events", "name": f"{n}.csv"})
+    imports = _bulk(Import, count, lambda n: {"workspace": workspace, "kind": "events", "name": f"{n}.csv"})
+    _bulk(
+        RefusedRow,
+        count,
+        lambda n: {"workspace": workspace, "run": imports[n], "line": n, "cause": "no", "content": "{}"},
+    )
     _bulk(
         BackfillJob, count, lambda n: {"workspace": workspace, "kind": "rescore_contacts", "subject": str(n)}
     )

@@ -1,4 +1,4 @@
--- Of the migrations: 732b8c408333dda251b7e691e0087908461da1ebeaf84a26fadfdaf2be26de0a
+-- Of the migrations: 8e157f2e3591ebff0c422a647d8d9562147073fc408f123597abc127ae0b7bd7
 CREATE FUNCTION public.contacts_parts(workspace uuid, value text) RETURNS text[]
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
     AS $$
@@ -443,7 +443,13 @@ CREATE TABLE public.contacts_import (
     updated_at timestamp with time zone NOT NULL,
     finished_at timestamp with time zone,
     workspace_id uuid NOT NULL,
-    options jsonb NOT NULL
+    options jsonb NOT NULL,
+    actor character varying(255) DEFAULT ''::character varying NOT NULL,
+    delimiter character varying(8) DEFAULT ''::character varying NOT NULL,
+    dry_run boolean DEFAULT false NOT NULL,
+    form character varying(16) DEFAULT ''::character varying NOT NULL,
+    origin character varying(16) DEFAULT 'command'::character varying NOT NULL,
+    upload character varying(255) DEFAULT ''::character varying NOT NULL
 );
 CREATE TABLE public.contacts_merge (
     cursor jsonb,
@@ -465,6 +471,14 @@ CREATE TABLE public.contacts_merge (
     CONSTRAINT contacts_merge_done_check CHECK ((done >= 0)),
     CONSTRAINT contacts_merge_failed_check CHECK ((failed >= 0)),
     CONSTRAINT contacts_merge_total_check CHECK ((total >= 0))
+);
+CREATE TABLE public.contacts_refusedrow (
+    id uuid NOT NULL,
+    line bigint NOT NULL,
+    cause text NOT NULL,
+    content text NOT NULL,
+    run_id uuid NOT NULL,
+    workspace_id uuid NOT NULL
 );
 CREATE TABLE public.contacts_tag (
     id uuid NOT NULL,
@@ -1102,6 +1116,8 @@ ALTER TABLE ONLY public.contacts_import
     ADD CONSTRAINT contacts_import_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.contacts_merge
     ADD CONSTRAINT contacts_merge_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.contacts_refusedrow
+    ADD CONSTRAINT contacts_refusedrow_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.contacts_tag
     ADD CONSTRAINT contacts_tag_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.django_admin_log
@@ -1319,6 +1335,7 @@ CREATE INDEX idempotency_key_by_age ON public.events_idempotencykey USING btree 
 CREATE INDEX identifier_by_part ON public.contacts_identifier USING gin (public.contacts_parts(workspace_id, (value)::text));
 CREATE UNIQUE INDEX identifier_one_primary ON public.contacts_identifier USING btree (workspace_id, contact_id, kind) WHERE is_primary;
 CREATE INDEX import_by_fingerprint ON public.contacts_import USING btree (workspace_id, kind, fingerprint);
+CREATE INDEX import_open ON public.contacts_import USING btree (workspace_id, id) WHERE ((status)::text = ANY ((ARRAY['queued'::character varying, 'running'::character varying])::text[]));
 CREATE INDEX membership_by_contact ON public.segments_membership USING btree (workspace_id, contact_id);
 CREATE INDEX membership_period_by_contact ON public.segments_membershipperiod USING btree (workspace_id, contact_id, entered_at);
 CREATE INDEX membership_period_by_segment ON public.segments_membershipperiod USING btree (workspace_id, segment_id, contact_id, entered_at);
@@ -1352,6 +1369,7 @@ CREATE INDEX oauth2_provider_refreshtoken_user_id_da837fce ON public.oauth2_prov
 CREATE INDEX parked_by_key ON public.events_parkedeffect USING btree (workspace_id, effect, subject);
 CREATE INDEX refused_event_by_cause ON public.events_refusedevent USING btree (workspace_id, name, code, id);
 CREATE INDEX refused_event_by_time ON public.events_refusedevent USING btree (workspace_id, id);
+CREATE INDEX refused_row_by_import ON public.contacts_refusedrow USING btree (workspace_id, run_id, id);
 CREATE INDEX rehearsal_by_campaign ON public.campaigns_rehearsal USING btree (workspace_id, campaign_id, id);
 CREATE INDEX rehearsal_unfinished ON public.campaigns_rehearsal USING btree (workspace_id, id) WHERE (((status)::text = 'QUEUED'::text) OR ((status)::text = 'RUNNING'::text));
 CREATE INDEX rehearsed_by_contact ON public.campaigns_rehearsedenrollment USING btree (workspace_id, contact_id);
@@ -1463,6 +1481,10 @@ ALTER TABLE ONLY public.contacts_merge
     ADD CONSTRAINT contacts_merge_survivor_id_15d2c653_fk_contacts_contact_id FOREIGN KEY (survivor_id) REFERENCES public.contacts_contact(id) DEFERRABLE INITIALLY DEFERRED;
 ALTER TABLE ONLY public.contacts_merge
     ADD CONSTRAINT contacts_merge_workspace_id_244e5228_fk_workspaces_workspace_id FOREIGN KEY (workspace_id) REFERENCES public.workspaces_workspace(id) DEFERRABLE INITIALLY DEFERRED;
+ALTER TABLE ONLY public.contacts_refusedrow
+    ADD CONSTRAINT contacts_refusedrow_run_id_20aa8f7d_fk_contacts_import_id FOREIGN KEY (run_id) REFERENCES public.contacts_import(id) DEFERRABLE INITIALLY DEFERRED;
+ALTER TABLE ONLY public.contacts_refusedrow
+    ADD CONSTRAINT contacts_refusedrow_workspace_id_9dfa9e3e_fk_workspace FOREIGN KEY (workspace_id) REFERENCES public.workspaces_workspace(id) DEFERRABLE INITIALLY DEFERRED;
 ALTER TABLE ONLY public.contacts_tag
     ADD CONSTRAINT contacts_tag_workspace_id_66d75845_fk_workspaces_workspace_id FOREIGN KEY (workspace_id) REFERENCES public.workspaces_workspace(id) DEFERRABLE INITIALLY DEFERRED;
 ALTER TABLE ONLY public.django_admin_log
@@ -1562,6 +1584,7 @@ INSERT INTO public.django_migrations (app, name, applied) VALUES
     ('contacts', '0000_functions', now()),
     ('contacts', '0001_initial', now()),
     ('contacts', '0002_consent_times', now()),
+    ('contacts', '0003_uploads', now()),
     ('contenttypes', '0001_initial', now()),
     ('contenttypes', '0002_remove_content_type_name', now()),
     ('events', '0001_initial', now()),
