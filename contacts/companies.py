@@ -25,7 +25,7 @@ ResolvedCompany = tuple[Company, bool]
 
 
 class _Described(msgspec.Struct, frozen=True):
-    """A company as a reference tells of it; with an `external_id` its values are to be set, else to make it."""
+    """A company as a reference tells of it; with an `external_id` all of it is to be set, else to make it only."""
 
     values: Mapping[str, str]
     external_id: str = ""
@@ -229,7 +229,7 @@ def _parse(reference: CompanyReference) -> UUID | _Described | DomainError:
         refuse_too_many(reference.attributes)
     except InvalidFieldValue as error:
         return error
-    return _Described(values, external_id, reference.attributes if external_id else {})
+    return _Described(values, external_id, reference.attributes)
 
 
 def _merged(attributes: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

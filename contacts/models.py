@@ -175,6 +175,16 @@ class Contact(TenantModel):
         return list({has.tag_id: has.tag for has in sorted(puts, key=_by_id)}.values())
 
     @property
+    def known_companies(self) -> list[Company]:
+        """The companies, those of merged contacts too, by their names."""
+        memberships = [
+            *self.related("company_memberships"),
+            *(row for other in self.related("merged") for row in other.related("company_memberships")),
+        ]
+        companies = {row.company_id: row.company for row in memberships}
+        return sorted(companies.values(), key=lambda company: company.name_key)
+
+    @property
     def subscribed(self) -> bool:
         """Whether e-mail may be sent: it may until the contact opts out."""
         return self.consent("email") != Consent.Status.OPTED_OUT

@@ -7,16 +7,21 @@ from uuid import UUID
 from django.contrib.postgres.expressions import ArraySubquery
 from django.db.models import BooleanField, F, Func, Prefetch, Q, QuerySet
 
-from contacts.models import Contact, ContactTag
+from contacts.models import CompanyMembership, Contact, ContactTag
 
 
-def with_details(contacts: QuerySet[Contact], *, consents: bool = True) -> QuerySet[Contact]:
+def with_details(
+    contacts: QuerySet[Contact], *, consents: bool = True, companies: bool = False
+) -> QuerySet[Contact]:
     """Load identifiers, tags, consents, the score and merged contacts along, in five more statements.
 
-    Three more are for what the merged contacts have, if there are any. Who shows no consents need not load them.
+    Three more are for what the merged contacts have, if there are any. Who shows no consents need not load them; who
+    shows companies has to.
     """
+    memberships = CompanyMembership.objects.select_related("company")
     tags = _loaded("contact_tags", ContactTag.objects.select_related("tag").order_by("id"))
     details = [_loaded("identifiers"), tags, *([_loaded("consents")] if consents else ())]
+    details += [_loaded("company_memberships", memberships)] if companies else ()
     merged = _loaded("merged", Contact.objects.order_by("id").prefetch_related(*details))
     return contacts.prefetch_related(*details, _loaded("scores"), merged)
 

@@ -83,5 +83,5 @@ class CompanyReference(msgspec.Struct, frozen=True):
     industry: object = ""
     size: object = ""
     external_id: object = None
-    # Merged key by key, only with `external_id`; the value None removes a key.
+    # Merged key by key, into one that is there with `external_id` only; the value None removes a key.
     attributes: Mapping[str, Any] = msgspec.field(default_factory=dict)

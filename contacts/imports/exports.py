@@ -12,14 +12,15 @@ from django.db.models import QuerySet
 from django.utils.module_loading import import_string
 
 from config.db.statements import execute
-from contacts.models import Consent, Contact, Identifier
+from contacts.models import Company, Consent, Contact, Identifier
 from contacts.queries import with_details
 
 CONTACT_COLUMNS: Final = (
     *("email", "phone", "external_id", "anonymous_id", "identifiers", "first_name", "last_name"),
-    *("attributes", "tags", "consents"),
+    *("attributes", "tags", "consents", "companies"),
 )
 CHUNK_ROWS: Final = 2_000
+_COMPANY_PARTS: Final = ("name", "external_id", "website", "industry", "size", "attributes")
 _OWN_COLUMNS: Final = CONTACT_COLUMNS[:4]
 
 
@@ -37,7 +38,8 @@ def exported_contacts(workspace_id: UUID, *, segment: str = "") -> Iterator[dict
     Who has no identifier is known by its id as `anonymous_id`: nothing else would find it again.
     """
     with snapshot():
-        for contact in with_details(contacts_to_export(workspace_id, segment=segment)).iterator(CHUNK_ROWS):
+        contacts = with_details(contacts_to_export(workspace_id, segment=segment), companies=True)
+        for contact in contacts.iterator(CHUNK_ROWS):
             identifiers = [
                 (identifier.kind, identifier.value, identifier.is_primary)
                 for identifier in contact.known_identifiers
@@ -49,12 +51,19 @@ def exported_contacts(workspace_id: UUID, *, segment: str = "") -> Iterator[dict
                 "attributes": contact.attributes,
                 "tags": contact.tag_names,
                 "consents": {consent.channel: _consent(consent) for consent in contact.known_consents},
+                "companies": [_company(company) for company in contact.known_companies],
             }
 
 
 def _consent(consent: Consent) -> Any:
     """Return what was said of a channel, and when, where that is known."""
     return {"status": consent.status, "at": consent.changed_at} if consent.is_dated else consent.status
+
+
+def _company(company: Company) -> dict[str, Any]:
+    """Return what makes the same company elsewhere."""
+    parts = {name: getattr(company, name) for name in _COMPANY_PARTS}
+    return {name: value for name, value in parts.items() if value}
 
 
 @contextmanager

@@ -1,15 +1,15 @@
 """What a file can say of contacts: fields, their types, and the usual names of columns."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from config import clock
 from config.files.errors import RowRefused
 from config.files.mapping import ColumnMapping, Fields
 from config.files.times import parse_time
 from contacts.models import Consent, Identifier
-from contacts.references import ContactChanges, ContactReference, PastConsent
+from contacts.references import CompanyReference, ContactChanges, ContactReference, PastConsent
 
 _IDENTIFIERS: Final = (Identifier.EMAIL, Identifier.PHONE, Identifier.EXTERNAL_ID, Identifier.ANONYMOUS_ID)
 IDENTITY_ALIASES: Final[Mapping[str, str]] = {
@@ -23,6 +23,16 @@ IDENTITY_ALIASES: Final[Mapping[str, str]] = {
     "identifiers": "identifiers",
 }
 """The fields of identifiers by the usual names of columns."""
+COMPANY_ALIASES: Final[Mapping[str, str]] = {"companyid": "company_id", "companyname": "company_name"}
+"""The fields of a company likewise."""
+
+
+class ContactRow(NamedTuple):
+    """A contact, and the companies that it belongs to."""
+
+    contact: ContactReference
+    companies: tuple[CompanyReference, ...] = ()
+
 
 CONTACT_FIELDS: Final = Fields(
     single={
@@ -34,13 +44,18 @@ CONTACT_FIELDS: Final = Fields(
         "first_name": "text",
         "last_name": "text",
         "tags": "list",
+        "company_id": "text",
+        "company_name": "text",
+        "companies": "json",
     },
-    groups={"identifier": "text", "attributes": "any", "consents": "any"},
+    groups={"identifier": "text", "attributes": "any", "consents": "any", "company": "any"},
     aliases={
         **IDENTITY_ALIASES,
         "firstname": "first_name",
         "lastname": "last_name",
         "tags": "tags",
+        **COMPANY_ALIASES,
+        "companies": "companies",
         "attributes": "attributes",
         "consents": "consents",
     },
@@ -61,17 +76,61 @@ def identifiers_from(fields: Mapping[str, Any]) -> list[tuple[str, Any]]:
     return found
 
 
-def _listed(value: Any) -> Any:
+def _listed(value: Any, name: str = "identifiers") -> Any:
     if not isinstance(value, list | tuple):
-        raise RowRefused("identifiers must be a list")
+        raise RowRefused(f"{name} must be a list")
     return value
 
 
-def contact_reference(
+def company_from(fields: Mapping[str, Any]) -> CompanyReference | None:
+    """Return the company that a row names: by its name, else by its id here."""
+    if "company_name" in fields:
+        return CompanyReference(name=fields["company_name"])
+    return CompanyReference(id=fields["company_id"]) if "company_id" in fields else None
+
+
+def contact_row(
     mapping: ColumnMapping, values: Mapping[str, Any], *, overwrites_consents: bool = False
-) -> ContactReference:
-    """Return the contact that a row describes. Raises DomainError with the cause."""
+) -> ContactRow:
+    """Return the contact that a row describes, with its companies. Raises DomainError with the cause."""
     fields = mapping.read(values)
+    return ContactRow(_contact_reference(fields, overwrites_consents), tuple(_companies(fields)))
+
+
+def _companies(fields: Mapping[str, Any]) -> Iterator[CompanyReference]:
+    if "company" in fields:
+        parts = _object(fields, "company")
+        known = {"id": fields.get("company_id"), "name": fields.get("company_name")}
+        yield _company({**known, **parts})
+    elif (company := company_from(fields)) is not None:
+        yield company
+    for item in _listed(fields.get("companies", ()), "companies"):
+        if not isinstance(item, dict):
+            raise RowRefused("companies must be a list of objects with a name")
+        yield _company(item)
+
+
+def _company(parts: Mapping[str, Any]) -> CompanyReference:
+    """Return a company by what is told of it. Raises RowRefused."""
+    if unknown := sorted(map(str, parts.keys() - set(_COMPANY_PARTS))):
+        known = ", ".join(_COMPANY_PARTS)
+        raise RowRefused(f"A company's {unknown[0][:100]!r} is not known; there are {known}")
+    attributes = parts.get("attributes") or {}
+    if not isinstance(attributes, dict):
+        raise RowRefused("A company's attributes must be an object")
+    has_name = bool(parts.get("name") or parts.get("external_id"))
+    return CompanyReference(
+        id=None if has_name else parts.get("id"),
+        name=parts.get("name"),
+        website=parts.get("website"),
+        industry=parts.get("industry"),
+        size=parts.get("size"),
+        external_id=parts.get("external_id"),
+        attributes=attributes,
+    )
+
+
+def _contact_reference(fields: Mapping[str, Any], overwrites_consents: bool) -> ContactReference:
     identifiers = identifiers_from(fields)
     if not identifiers:
         raise RowRefused("Nothing identifies the contact: it takes an email, a phone or another identifier")
@@ -156,6 +215,7 @@ def _status(status: Any) -> str:
     raise RowRefused(f"{str(status)[:100]!r} is no consent: opted_in and opted_out are")
 
 
+_COMPANY_PARTS: Final = ("id", "name", "external_id", "website", "industry", "size", "attributes")
 _PARTS: Final = ("status", "at", "opted_in_at", "opted_out_at")
 _CLOCK_TOLERANCE: Final = timedelta(minutes=5)
 _OPTED_IN: Final = frozenset({"opted_in", "subscribed", "true", "yes", "1"})

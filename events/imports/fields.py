@@ -5,8 +5,8 @@ from typing import Any, Final
 
 from config.files.errors import RowRefused
 from config.files.mapping import ColumnMapping, Fields
-from contacts.imports.fields import IDENTITY_ALIASES, identifiers_from
-from contacts.references import CompanyReference, ContactReference
+from contacts.imports.fields import COMPANY_ALIASES, IDENTITY_ALIASES, company_from, identifiers_from
+from contacts.references import ContactReference
 from events.stream.types import IncomingEvent
 
 EVENT_FIELDS: Final = Fields(
@@ -37,8 +37,7 @@ EVENT_FIELDS: Final = Fields(
         "messageid": "message_id",
         "contactid": "contact_id",
         **IDENTITY_ALIASES,
-        "companyid": "company_id",
-        "companyname": "company_name",
+        **COMPANY_ALIASES,
         "properties": "properties",
         "metadata": "properties",
         "context": "context",
@@ -72,7 +71,7 @@ def incoming_event(mapping: ColumnMapping, values: Mapping[str, Any], key: str) 
         _object(fields, "context"),
         occurred_at,
         fields.get("message_id") or key,
-        _company(fields),
+        company_from(fields),
     )
 
 
@@ -82,12 +81,6 @@ def _contact(fields: Mapping[str, Any]) -> ContactReference | None:
     if identifiers:
         return ContactReference(id_, identifiers, "create", id_falls_back=True)
     return None if id_ is None else ContactReference(id_)
-
-
-def _company(fields: Mapping[str, Any]) -> CompanyReference | None:
-    if "company_name" in fields:
-        return CompanyReference(name=fields["company_name"])
-    return CompanyReference(id=fields["company_id"]) if "company_id" in fields else None
 
 
 def _object(fields: Mapping[str, Any], name: str) -> Mapping[str, Any]:
