@@ -34,6 +34,14 @@ PERSONAL_DATA = [
     "events.personal_data.PERSONAL_DATA",
 ]
 
+# `ItemFormat`s: parse items of batches, also those that were refused at first (see events.stream.item_formats).
+ITEM_FORMATS = [
+    "events.api.items.NATIVE_ITEMS",
+    "dialects.omnisend.batches.V3_ITEMS",
+    "dialects.omnisend.batches.V5_ITEMS",
+    "dialects.segment.batches.SEGMENT_ITEMS",
+]
+
 # What deletes rows that refer to events, when these are deleted for their age (see events.stream.retention).
 EVENT_DEPENDENTS = ["campaigns.retention.delete_decisions", "scoring.retention.delete_points"]
 

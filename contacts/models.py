@@ -461,6 +461,7 @@ class Erasure(TenantModel, BackfillRow):
     class Meta:
         indexes: ClassVar = [
             models.Index(fields=["workspace", "erased_at"], name="erasure_by_time"),
+            GinIndex(fields=["contact_ids"], name="erasure_by_contact"),
             models.Index(fields=["erased_at"], condition=Q(settled_at=None), name="erasure_unsettled"),
             models.Index(fields=["progressed_at"], condition=Q(finished_at=None), name="erasure_unfinished"),
         ]

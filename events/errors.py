@@ -65,6 +65,14 @@ class SchemaMismatch(DomainError):
         self.problems = tuple(problems)
 
 
+class ItemRefused(DomainError):
+    """An item of a batch that its wire format's parser refused, for that format's cause."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code  # type: ignore[misc]  # by the cause
+
+
 class RefusedEventNotFound(NotFoundError):
     code = "refused_event_not_found"
     message = "Refused event not found"

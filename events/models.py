@@ -202,11 +202,27 @@ class EventBatch(BulkTenantModel):
 class RefusedEvent(BulkTenantModel):
     """An event that was refused, kept to be replayed: see `events.replay`.
 
-    `incoming` is an IncomingEvent as JSON, `received_at` when it came first.
+    `incoming` is an IncomingEvent as JSON, `received_at` when it came first. What not even the parser of its batch
+    understood has a `format` instead, the name of an `ItemFormat`, and is an `item` as it was sent, with what the
+    batch said of all its items in `shared`.
     """
 
     name = models.CharField(max_length=255, blank=True)
     incoming = JSONField(default=dict)
+    format = models.CharField(
+        max_length=32,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="whose parser refused it; empty: it was understood",
+    )
+    item = JSONField(null=True)
+    shared = JSONField(default=dict, db_default={})
+    is_public = models.BooleanField(
+        default=False,
+        db_default=False,
+        help_text="came with a page's key, which only fills in what a contact lacks",
+    )
     schema_policy = models.CharField(max_length=8)
     source = models.CharField(max_length=8, choices=Event.Source, default=Event.Source.API)
     code = models.CharField(max_length=64, help_text="of the last refusal")

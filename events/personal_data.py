@@ -7,6 +7,7 @@ from config.db.statements import execute, fetch_all
 from contacts.erasure.erasures import DataSubject, PersonalDataSource, Removed
 from events.models import ContactAggregate, Event, ParkedEffect, Timer
 from events.names import CONTACT_MERGED, CONTACT_UNMERGED
+from events.stream.quarantine import purge_refused_of
 
 
 def _erase_first(person: DataSubject) -> Removed:
@@ -57,8 +58,7 @@ def _clean_parked(person: DataSubject) -> int:
 
 def _purge_refused(person: DataSubject) -> int:
     """Delete refused events that mention the person."""
-    texts = [*map(str, person.contact_ids), *(f'"{value}"' for _, value in person.identifiers)]
-    return execute(_REFUSED, [person.workspace_id, texts])
+    return purge_refused_of(person.workspace_id, person.contact_ids, person.identifiers, person.since)
 
 
 def _purge_merge_events(person: DataSubject) -> int:
@@ -82,13 +82,6 @@ WHERE workspace_id = %s AND (%s::timestamptz IS NULL OR created_at >= %s::timest
         SELECT FROM unnest(%s::text[]) AS one (text)
         WHERE position(lower(one.text) IN lower(convert_from(body, 'UTF8'))) > 0
     )
-"""
-
-_REFUSED = """
-DELETE FROM events_refusedevent WHERE workspace_id = %s AND EXISTS (
-    SELECT FROM unnest(%s::text[]) AS mentioned (text)
-    WHERE position(lower(mentioned.text) IN lower(incoming::text)) > 0
-)
 """
 
 _NAMED_KEYS = """

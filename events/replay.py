@@ -1,18 +1,18 @@
 """Replay refused events once what refused them is mended: each exactly once, with its own time and id."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-import msgspec
 from django.db import transaction
 from django.db.models import Count, Max, Min, QuerySet
 
 from config import clock
 from config.db.errors import storable_text
+from events.errors import ItemRefused
 from events.models import EffectsLevel, RefusedEvent
 from events.stream.lateness import LATE_AFTER
 from events.stream.quarantine import incoming_of
@@ -74,15 +74,16 @@ def replay_batch(
         rows = rows.filter(id__gt=after)
     with transaction.atomic():
         locked = list(rows.order_by("id").select_for_update(skip_locked=True, of=("self",))[:limit])
-        outcomes: dict[UUID, Outcome] = {}
-        for (policy, source, received_at), group in _groups(locked).items():
-            incoming = [_incoming(row) for row in group]
+        incoming, outcomes = _understood(locked)
+        for (policy, source, received_at), group in _groups(
+            row for row in locked if row.id in incoming
+        ).items():
             outcomes |= dict(
                 zip(
                     [row.id for row in group],
                     record_events(
                         workspace_id,
-                        incoming,
+                        [incoming[row.id] for row in group],
                         schema_policy=policy,
                         source=source,
                         level=_level(received_at) if level is None else level,
@@ -102,7 +103,7 @@ def replay_batch(
 
 
 def _groups(
-    rows: Sequence[RefusedEvent],
+    rows: Iterable[RefusedEvent],
 ) -> Mapping[tuple[SchemaPolicy, str, datetime], Sequence[RefusedEvent]]:
     """Group rows that one call can record: of one request, mostly."""
     groups: dict[tuple[SchemaPolicy, str, datetime], list[RefusedEvent]] = defaultdict(list)
@@ -111,12 +112,17 @@ def _groups(
     return groups
 
 
-def _incoming(row: RefusedEvent) -> IncomingEvent:
-    try:
-        return incoming_of(row)
-    except msgspec.ValidationError:
-        # Stored by an earlier version: refused again, as an event without a name is.
-        return IncomingEvent("")
+def _understood(
+    rows: Sequence[RefusedEvent],
+) -> tuple[dict[UUID, IncomingEvent], dict[UUID, Outcome]]:
+    """Return the events of rows, and the outcome of those that still cannot be understood."""
+    incoming, refused = {}, {}
+    for row in rows:
+        try:
+            incoming[row.id] = incoming_of(row)
+        except ItemRefused as error:
+            refused[row.id] = Outcome(status="refused", error=error)
+    return incoming, refused
 
 
 def _level(received_at: datetime) -> EffectsLevel:

@@ -4,6 +4,7 @@ A batch is a row of `contacts.Import`, as a file of contacts or events is; the r
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from functools import partial
 from typing import Any, ClassVar, Final
 from uuid import UUID
@@ -52,6 +53,7 @@ from events.errors import DefinitionNotFound
 from events.models import EventDefinition
 from events.stream.group_commit import Submission
 from events.stream.idempotency import Answer
+from events.stream.item_formats import ItemFormat, ParsedItems, UnparsedItem, parse_items
 from events.stream.types import IncomingEvent, Outcome, SchemaPolicy
 from workspaces.api.base import ErrorTableMixin, object_body
 from workspaces.api.errors import ErrorTable
@@ -124,13 +126,69 @@ _ITEM = component(
 _PATH = r"batches/(?P<batch_id>[^/]+)"
 
 
+def _read(parse: Any, item: Any) -> Any:
+    """Return an item as the core takes it, or the error that refuses it."""
+    try:
+        return parse(_object(item))
+    except InvalidTrack as error:
+        return error
+
+
+def _object(item: Any) -> dict[str, Any]:
+    if not isinstance(item, dict):
+        raise InvalidTrack([FieldProblem("", "unsupported_type", "must be an object")])
+    return item
+
+
+def _told(error: Exception) -> str:
+    """Return what is wrong, in a line: a message may name a field as its sender spelled it."""
+    problems = [f"{each.field} {each.message}" for each in field_problems(error)] or [str(error)]
+    return " ".join(storable_text("; ".join(problems), _MAX_MESSAGE).split())
+
+
+class V5Items(ItemFormat):
+    """Events as v5 has them."""
+
+    name = "omnisend-v5"
+
+    def parse(self, item: Any, shared: Mapping[str, Any], received_at: datetime) -> IncomingEvent:
+        """Return the event of an item."""
+        return parse_event(_object(item))
+
+    def cause(self, error: Exception) -> tuple[str, str]:
+        """Return the code and what is wrong with which field."""
+        return super().cause(error)[0], _told(error)
+
+    def event_name(self, item: Mapping[str, Any]) -> object:
+        """Return the event's name."""
+        return item.get("eventName")
+
+
+class V3Items(V5Items):
+    """Events as v3 has them; the batch may name the event of all."""
+
+    name = "omnisend-v3"
+    schema_policy = SchemaPolicy.LEARNED
+
+    def parse(self, item: Any, shared: Mapping[str, Any], received_at: datetime) -> IncomingEvent:
+        """Return the event of an item."""
+        return parse_old_event(_object(item), shared.get("name"))
+
+    def event_name(self, item: Mapping[str, Any]) -> object:
+        """Return the event's name."""
+        return item.get("systemName") or item.get("name")
+
+
+V5_ITEMS, V3_ITEMS = V5Items(), V3Items()
+
+
 class BatchViewSet(OmnisendAccess, IngestViewSet):
     """Batches, as v5 has them."""
 
     queryset = Import.objects.none()
     error_table: ClassVar[ErrorTable] = V5_ERRORS
     needs = tuple(_NEEDS.values())
-    schema_policy: ClassVar[SchemaPolicy] = SchemaPolicy.OPEN
+    item_format: ClassVar[ItemFormat] = V5_ITEMS
 
     def get_authenticators(self) -> Any:
         """Ask the database who it is: not every batch records events, which verifies a credential that is cached."""
@@ -222,15 +280,13 @@ class BatchViewSet(OmnisendAccess, IngestViewSet):
 
     def _submission(self, request: Request) -> Submission:
         sent = object_body(request)
-        read = self.event_reader(sent)
-        parsed = [_read(read, item) for item in sent["items"]]
-        events = [each for each in parsed if not isinstance(each, DomainError)]
-        answer = partial(_recorded, self.workspace.id, sent["method"], parsed)
-        return self.submission_of(request, events, self.schema_policy, answer, is_batch=True)
+        items = parse_items(self.item_format, sent["items"], clock.now(), shared=self.shared_of(sent))
+        answer = partial(_recorded, self.workspace.id, sent["method"], items)
+        return self.submission_of(request, items.events, self.item_format.schema_policy, answer, items=items)
 
-    def event_reader(self, sent: dict[str, Any]) -> Any:
-        """Return what reads an item of a batch of events."""
-        return parse_event
+    def shared_of(self, sent: dict[str, Any]) -> dict[str, Any]:
+        """Return what a batch of events says of all its items."""
+        return {}
 
     @transaction.atomic
     def _save_contacts(self, request: Request, **kwargs: Any) -> Response:
@@ -269,43 +325,27 @@ class OldBatchViewSet(BatchViewSet):
     """Batches, as v3 has them: `eventID` may name the event of all items."""
 
     error_table = V3_ERRORS
-    schema_policy = SchemaPolicy.LEARNED
+    item_format = V3_ITEMS
 
-    def event_reader(self, sent: dict[str, Any]) -> Any:
-        """Return what reads an item of a batch of events. Raises DefinitionNotFound for an unknown `eventID`."""
+    def shared_of(self, sent: dict[str, Any]) -> dict[str, Any]:
+        """Return the name of the event that `eventID` names. Raises DefinitionNotFound for an unknown one."""
         if not sent.get("eventID"):
-            return parse_old_event
+            return {}
         definitions = EventDefinition.objects.in_workspace(self.workspace.id).active()
         known = definitions.filter(id=parse_uuid(sent["eventID"]) or NO_ID).first()
         if known is None:
             raise DefinitionNotFound
-        return partial(parse_old_event, name=known.name)
+        return {"name": known.name}
 
 
 # What the vendor takes in batches besides.
 _OUTSIDE = ("orders", "products", "categories", "carts")
 
 
-def _read(parse: Any, item: Any) -> Any:
-    """Return an item as the core takes it, or the error that refuses it."""
-    if not isinstance(item, dict):
-        return InvalidTrack([FieldProblem("", "unsupported_type", "must be an object")])
-    try:
-        return parse(item)
-    except InvalidTrack as error:
-        return error
-
-
-def _told(error: DomainError) -> str:
-    """Return what is wrong, in a line: a message may name a field as its sender spelled it."""
-    problems = [f"{each.field} {each.message}" for each in field_problems(error)] or [error.message]
-    return " ".join(storable_text("; ".join(problems), _MAX_MESSAGE).split())
-
-
 def _recorded(
     workspace_id: UUID,
     method: str,
-    parsed: Sequence[IncomingEvent | DomainError],
+    items: ParsedItems,
     outcomes: Sequence[Outcome],
     contacts: Mapping[UUID, Any],
 ) -> Answer:
@@ -313,14 +353,16 @@ def _recorded(
     results = iter(outcomes)
     errors: dict[int, str] = {}
     made = 0
-    for place, each in enumerate(parsed):
-        error = each if isinstance(each, DomainError) else None
-        if error is None:
+    for place, each in enumerate(items.results):
+        error: Exception | None
+        if isinstance(each, UnparsedItem):
+            error = each.error
+        else:
             outcome = next(results)
             error, made = outcome.error, made + (outcome.status == "recorded")
         if error is not None:
             errors[place] = _told(error)
-    return json_answer(201, _keep(workspace_id, method, Import.Kind.EVENTS, len(parsed), made, errors))
+    return json_answer(201, _keep(workspace_id, method, Import.Kind.EVENTS, len(items.results), made, errors))
 
 
 def _keep(

@@ -35,7 +35,6 @@ from dialects.segment.mapping import (
     MAPPED_CONTEXT,
     VIEW_NAMES,
 )
-from dialects.segment.refusals import RefusedCall
 from events.stream.types import IncomingEvent
 
 MAX_CALL_BYTES = 32 << 10
@@ -83,27 +82,26 @@ def parse_call(
     )
 
 
-def parse_batch(
-    body: Call, *, received_at: datetime, size_bytes: int
-) -> tuple[list[ParsedCall], list[RefusedCall]]:
-    """Return the calls of a batch in order, but for those that leave us out, and the refused ones.
-
-    Raises InvalidCall for a body of another shape.
-    """
+def check_batch(body: Call) -> None:
+    """Raise InvalidCall for a batch of another shape; its calls are looked at one by one."""
     if problems := [*_BATCH("", body)]:
         raise InvalidCall(problems)
-    # The whole is no larger than a call may be: then none of them is.
-    is_large = size_bytes > MAX_CALL_BYTES
-    parsed, refused = [], []
-    for call in body["batch"]:
-        try:
-            event = _parse_item(call, body, received_at, is_large)
-        except (InvalidCall, CallTooLarge) as error:
-            refused.append(RefusedCall(call, error))
-            continue
-        if event is not None:
-            parsed.append(ParsedCall(call, call["type"], event))
-    return parsed, refused
+
+
+def parse_item(
+    call: Any, batch: Call, received_at: datetime, *, may_be_large: bool = True
+) -> IncomingEvent | None:
+    """Return what a call of a batch records; None where it leaves us out. `batch`: `sentAt`, `context`.
+
+    Raises InvalidCall; CallTooLarge where it `may_be_large`.
+    """
+    if may_be_large:
+        check_call_size(len(dumps(call)))
+    if problems := [*_ITEM("", call)]:
+        raise InvalidCall(problems)
+    return parse_call(
+        call, call["type"], sent_at=_sent_at(batch), received_at=received_at, shared=batch.get("context")
+    )
 
 
 def check_call_size(size_bytes: int) -> None:
@@ -116,16 +114,6 @@ def check_batch_size(size_bytes: int) -> None:
     """Raise CallTooLarge for a batch that has more bytes than the vendor takes."""
     if size_bytes > MAX_BATCH_BYTES:
         raise CallTooLarge("A batch", MAX_BATCH_BYTES)
-
-
-def _parse_item(call: Any, batch: Call, received_at: datetime, is_large: bool) -> IncomingEvent | None:
-    if is_large:
-        check_call_size(len(dumps(call)))
-    if problems := [*_ITEM("", call)]:
-        raise InvalidCall(problems)
-    return parse_call(
-        call, call["type"], sent_at=_sent_at(batch), received_at=received_at, shared=batch.get("context")
-    )
 
 
 def _sent_at(body: Call) -> datetime | None:

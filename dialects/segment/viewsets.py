@@ -18,10 +18,11 @@ from config.errors import TryAgain
 from contacts.merging.same_person import Word, merge_same_person
 from dialects.fallback import UnknownRouteView
 from dialects.segment.authentication import WriteKeyAuthentication
+from dialects.segment.batches import parse_batch
 from dialects.segment.errors import SEGMENT_ERRORS, NotAPageKey
 from dialects.segment.mapping import CALLS
 from dialects.segment.parsers import AnyMediaType
-from dialects.segment.refusals import RefusedCall, hand_over_refused
+from dialects.segment.refusals import log_refused
 from dialects.segment.serializers import (
     BATCH_SCHEMA,
     CALL_SCHEMA,
@@ -30,14 +31,14 @@ from dialects.segment.serializers import (
     SegmentErrorSerializer,
     check_batch_size,
     check_call_size,
-    parse_batch,
     parse_call,
 )
 from events.api.ingest import IngestViewSet, json_answer
 from events.models import Event
 from events.stream.group_commit import Submission
 from events.stream.idempotency import Answer
-from events.stream.types import Outcome, SchemaPolicy
+from events.stream.item_formats import ParsedItems
+from events.stream.types import IncomingEvent, Outcome, SchemaPolicy
 from workspaces.api.base import ErrorTableMixin, actor_of, object_body
 from workspaces.api.openapi import component
 from workspaces.authentication.schemes import BearerAuthentication, authenticate_key
@@ -63,7 +64,7 @@ _MERGES = Need(
 )
 
 
-_Parsed = tuple[Sequence[ParsedCall], Sequence[RefusedCall] | None]
+_Parsed = tuple[Sequence[ParsedCall], ParsedItems | None]
 
 
 class _SamePerson(NamedTuple):
@@ -146,12 +147,12 @@ class CallViewSet(IngestViewSet):
         self,
         request: Request,
         calls: Sequence[ParsedCall],
-        refused: Sequence[RefusedCall] | None,
+        items: ParsedItems | None,
         same: list[_SamePerson],
     ) -> Submission:
         events = [call.event for call in calls]
-        answer = partial(_answer, self.workspace.id, calls, refused, same)
-        return self.submission_of(request, events, SchemaPolicy.OPEN, answer, is_batch=refused is not None)
+        answer = partial(_answer, self.workspace.id, calls, items, same)
+        return self.submission_of(request, events, SchemaPolicy.OPEN, answer, items=items)
 
 
 def _parse_call(kind: str, request: Request) -> _Parsed:
@@ -164,7 +165,13 @@ def _parse_call(kind: str, request: Request) -> _Parsed:
 def _parse_batch(request: Request) -> _Parsed:
     body, size = object_body(request), _size(request)
     check_batch_size(size)
-    return parse_batch(body, received_at=clock.now(), size_bytes=size)
+    items = parse_batch(body, received_at=clock.now(), size_bytes=size)
+    calls = [
+        ParsedCall(call, call["type"], result)
+        for call, result in zip(body["batch"], items.results, strict=True)
+        if isinstance(result, IncomingEvent)
+    ]
+    return calls, items
 
 
 def _size(request: Request) -> int:
@@ -175,28 +182,25 @@ def _size(request: Request) -> int:
 def _answer(
     workspace_id: UUID,
     calls: Sequence[ParsedCall],
-    refused: Sequence[RefusedCall] | None,
+    items: ParsedItems | None,
     same: list[_SamePerson],
     outcomes: Sequence[Outcome],
     contacts: Mapping[UUID, Any],
 ) -> Answer:
     """Return the answer to recorded calls, and note in `same` who is one person.
 
-    `refused`: those of a batch that were not even handed in; None for a single call, which raises its refusal.
+    `items`: of a batch; None for a single call, which raises its refusal.
     """
     # A group that fails is tried again, and told of anew.
     same.clear()
     results = list(zip(calls, outcomes, strict=True))
-    if refused is None:
+    if items is None:
         for outcome in outcomes:
             outcome.recorded()
     else:
-        by_core = [
-            RefusedCall(call.body, outcome.error, is_counted=True)
-            for call, outcome in results
-            if outcome.error is not None
-        ]
-        hand_over_refused(workspace_id, [*refused, *by_core])
+        by_parser = [items.format.cause(each.error)[0] for each in items.unparsed]
+        by_core = [outcome.error.code for outcome in outcomes if outcome.error is not None]
+        log_refused(workspace_id, [*by_parser, *by_core])
     for call, outcome in results:
         if outcome.event is not None and outcome.event.survivor_id is not None:
             same += [_SamePerson(outcome.event.survivor_id, other, call.kind) for other in outcome.apart]

@@ -285,14 +285,24 @@ class RefusedEventAdmin(ReadOnlyAdminMixin, WorkspaceModelAdmin):
     """Refused events: mend the definition, then replay them."""
 
     resource = "events"
-    list_display = ["received_at", "name", "code", "error", "attempts", "source"]
+    list_display = ["received_at", "name", "code", "error", "attempts", "source", "format"]
     list_filter = [WorkspaceFilter, CauseFilter]
     search_fields = ["name__exact", "code__exact"]
     search_help_text = "The whole name, or the whole cause."
     sortable_by = ()
     ordering = ["-id"]
     fields = [
-        *("workspace", "name", "code", "error", "attempts", "source", "received_at", "schema_policy"),
+        *(
+            "workspace",
+            "name",
+            "code",
+            "error",
+            "attempts",
+            "source",
+            "received_at",
+            "schema_policy",
+            "format",
+        ),
         "as_sent",
     ]
     readonly_fields = ["as_sent"]
@@ -300,7 +310,7 @@ class RefusedEventAdmin(ReadOnlyAdminMixin, WorkspaceModelAdmin):
 
     @admin.display(description="as sent")
     def as_sent(self, row: RefusedEvent) -> str:
-        return dumps(row.incoming).decode()
+        return dumps(row.item if row.format else row.incoming).decode()
 
     def has_replay_permission(self, request: HttpRequest) -> bool:
         return self.may(request, "add")

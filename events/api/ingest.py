@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import IO, Any, ClassVar
 from uuid import UUID
 
-import msgspec
 from django.db import Error
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.utils.cache import patch_vary_headers
@@ -18,6 +17,7 @@ from config.ids import NO_ID, parse_uuid
 from events.api.idempotency import claim_from_request, http_answer
 from events.stream.group_commit import SCOPE, ContactReader, Submission, submit
 from events.stream.idempotency import Answer
+from events.stream.item_formats import ParsedItems
 from events.stream.types import IncomingEvent, Outcome, SchemaPolicy
 from workspaces.access import Credential, require_access
 from workspaces.api.base import SingleFormatNegotiation, WorkspaceAccess, WorkspaceViewSet
@@ -102,13 +102,13 @@ class IngestMixin(WorkspaceAccess):
         answer: Callable[[Sequence[Outcome], Mapping[UUID, Any]], Answer],
         *,
         read_contacts: ContactReader | None = None,
-        is_batch: bool = False,
+        items: ParsedItems | None = None,
     ) -> Submission:
-        """Return a submission of this request's; see there."""
+        """Return a submission of this request's; see there. `items`: of a batch, whose events are `incoming`."""
         key = request.META.get("HTTP_IDEMPOTENCY_KEY")
         credential = request.auth if isinstance(request.auth, Credential) else None
         if credential is not None and credential.is_public:
-            incoming = [_filling_in(event) for event in incoming]
+            incoming = [event.filling_in() for event in incoming]
         return Submission(
             self.workspace.id,
             incoming,
@@ -118,7 +118,7 @@ class IngestMixin(WorkspaceAccess):
             credential,
             None if key is None else claim_from_request(request, key),
             int(request.META.get("CONTENT_LENGTH") or 0),
-            is_batch,
+            items,
         )
 
     def _look_up_credential(self, request: Request) -> None:
@@ -185,19 +185,6 @@ class IngestMixin(WorkspaceAccess):
 
 class IngestViewSet(IngestMixin, WorkspaceViewSet):
     """A viewset all of whose POSTs record events: its actions answer with `record`."""
-
-
-def _filling_in(event: IncomingEvent) -> IncomingEvent:
-    """Return an event that sets of a contact only what that lacks, and puts nobody into a company.
-
-    Nobody has checked who sends it.
-    """
-    contact = event.contact
-    if contact is not None and contact.update_matched:
-        contact = msgspec.structs.replace(contact, fills_in=True)
-    elif event.company is None:
-        return event
-    return msgspec.structs.replace(event, contact=contact, company=None)
 
 
 def json_answer(status: int, data: Any) -> Answer:

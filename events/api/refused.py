@@ -4,7 +4,8 @@ from dataclasses import asdict
 from typing import Any
 
 import django_filters
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema, extend_schema_field
 from rest_framework import serializers
 from rest_framework.decorators import action
 from rest_framework.request import Request
@@ -17,7 +18,7 @@ from events.stream.quarantine import discard
 from workspaces.api.fields import MillisecondsField, StrictCharField
 from workspaces.api.native import NativeViewSet
 from workspaces.api.pagination import KeysetPagination
-from workspaces.api.strict import READ_REFUSALS, WRITE_REFUSALS, KnownKeysSerializer, ObjectField, read_body
+from workspaces.api.strict import READ_REFUSALS, WRITE_REFUSALS, KnownKeysSerializer, read_body
 
 
 class RefusedEventFilterSet(django_filters.FilterSet):  # type: ignore[misc]  # it has no types
@@ -38,10 +39,17 @@ class RefusedEventSerializer(serializers.Serializer[Any]):
     type = serializers.CharField(source="name")
     code = serializers.CharField(help_text="the cause")
     message = serializers.CharField(source="error")
-    event = ObjectField(source="incoming", help_text="as Headrace understood it")
+    event = serializers.SerializerMethodField(help_text="as Headrace understood it; null: not even that")
+    format = serializers.CharField(help_text="whose parser refused it; empty: it was understood")
+    item = serializers.JSONField(help_text="as it was sent, where it was not understood")
     origin = serializers.ChoiceField(source="source", choices=["api", "import"])
     attempts = serializers.IntegerField(help_text="replays that were refused again")
     receivedAt = MillisecondsField(source="received_at")
+
+    @extend_schema_field(OpenApiTypes.OBJECT)
+    def get_event(self, row: RefusedEvent) -> Any:
+        """Return the event, null for what was not understood."""
+        return None if row.format else row.incoming
 
 
 class CauseSerializer(serializers.Serializer[Any]):

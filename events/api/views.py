@@ -9,15 +9,14 @@ from django.db.models import QuerySet
 from django.http import HttpResponse
 from drf_spectacular.utils import extend_schema
 from rest_framework.decorators import action
-from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from config import clock
-from config.errors import DomainError
 from contacts.api.briefs import briefs, ids_only
 from events.api.filters import EventFilterSet
 from events.api.ingest import IngestViewSet, json_answer
+from events.api.items import NATIVE_ITEMS
 from events.api.serializers import (
     BatchResultSerializer,
     EventRowSerializer,
@@ -25,12 +24,13 @@ from events.api.serializers import (
     LagSerializer,
     render_event,
 )
-from events.api.shapes import BatchBody, BatchItem, EventBody, batch_schema, json_schema, read
+from events.api.shapes import BatchBody, EventBody, batch_schema, json_schema, read
 from events.models import Event
 from events.processing.lag import processing_lag
 from events.stream.group_commit import Submission
 from events.stream.idempotency import Answer
-from events.stream.types import IncomingEvent, Outcome, SchemaPolicy
+from events.stream.item_formats import ParsedItems, UnparsedItem, parse_items
+from events.stream.types import Outcome, SchemaPolicy
 from workspaces.api.base import object_body
 from workspaces.api.errors import NATIVE_ERRORS
 from workspaces.api.native import NativeViewSet
@@ -111,9 +111,9 @@ class EventViewSet(IngestViewSet, NativeViewSet):
         return self.submission_of(request, [incoming], SchemaPolicy.OPEN, _created, read_contacts=reader)
 
     def _events(self, request: Request) -> Submission:
-        items = [_item(item) for item in read(object_body(request), BatchBody).events]
-        sound = [item for item in items if isinstance(item, IncomingEvent)]
-        return self.submission_of(request, sound, SchemaPolicy.OPEN, partial(_results, items), is_batch=True)
+        items = parse_items(NATIVE_ITEMS, read(object_body(request), BatchBody).events, clock.now())
+        answer = partial(_results, items)
+        return self.submission_of(request, items.events, NATIVE_ITEMS.schema_policy, answer, items=items)
 
 
 class EffectsViewSet(NativeViewSet):
@@ -136,23 +136,13 @@ def _created(outcomes: Sequence[Outcome], contacts: Mapping[UUID, Any]) -> Answe
     return json_answer(201, render_event(event, contacts.get(event.contact_id) if event.contact_id else None))
 
 
-def _results(
-    items: Sequence[IncomingEvent | Exception], outcomes: Sequence[Outcome], contacts: Mapping[UUID, Any]
-) -> Answer:
+def _results(items: ParsedItems, outcomes: Sequence[Outcome], contacts: Mapping[UUID, Any]) -> Answer:
     remaining_outcomes = iter(outcomes)
     results = [
-        _result(next(remaining_outcomes)) if isinstance(item, IncomingEvent) else _refused(item)
-        for item in items
+        _refused(each.error) if isinstance(each, UnparsedItem) else _result(next(remaining_outcomes))
+        for each in items.results
     ]
     return json_answer(200, {"results": results})
-
-
-def _item(item: object) -> IncomingEvent | Exception:
-    """Return an item of a batch as the core takes it, or what is wrong with it."""
-    try:
-        return read(item, BatchItem).to_incoming()
-    except (ValidationError, DomainError) as error:
-        return error
 
 
 def _result(outcome: Outcome) -> dict[str, Any]:

@@ -30,10 +30,11 @@ from config.db.statements import execute
 from config.db.timeouts import milliseconds
 from config.db.workloads import use_in_thread
 from config.errors import DomainError, Overloaded
-from events.metrics import BEGUN, OVERLOADED, groups
+from events.metrics import BEGUN, EVENTS, OVERLOADED, groups
 from events.models import Event
 from events.stream.idempotency import Answer, Claim, claim_keys, release_keys, store_answers
-from events.stream.quarantine import Refusal, keep_refused
+from events.stream.item_formats import ParsedItems
+from events.stream.quarantine import Refusal, keep_refused, unparsed_refusals
 from events.stream.recording import record_events
 from events.stream.types import IncomingEvent, Outcome, SchemaPolicy
 from workspaces.access import Credential
@@ -68,8 +69,8 @@ class Submission:
     claim: Claim | None = None
     # Of the request's body.
     size_bytes: int = 0
-    # Its sender is told of each event by itself, and may not send a refused one again.
-    is_batch: bool = False
+    # Of a batch: its sender is told of each item by itself, and may not send a refused one again.
+    items: ParsedItems | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -448,15 +449,26 @@ def _keep_refused(
     outcomes: Mapping[int, Sequence[Outcome]],
     answers: Mapping[int, Result],
 ) -> None:
-    """Hand refused events over to the quarantine, but not those of a request that is refused as a whole batch."""
-    refusals = [
-        Refusal(event, outcome.error, submission.schema_policy, Event.Source.API, submission.is_batch)
-        for place, submission in rest.items()
-        if not submission.is_batch or isinstance(answers[place], Answer)
-        for event, outcome in zip(submission.incoming, outcomes[place], strict=True)
-        if outcome.error is not None
-    ]
+    """Hand what was refused over to the quarantine, but not that of a request that is refused as a whole batch."""
+    refusals: list[Refusal] = []
+    unparsed = 0
+    for place, submission in rest.items():
+        items = submission.items
+        if items is not None and not isinstance(answers[place], Answer):
+            continue
+        is_public = submission.credential is not None and submission.credential.is_public
+        policy, is_of_batch = submission.schema_policy, items is not None
+        refusals += (
+            Refusal(event, outcome.error, policy, Event.Source.API, is_of_batch)
+            for event, outcome in zip(submission.incoming, outcomes[place], strict=True)
+            if outcome.error is not None
+        )
+        if items is not None:
+            refusals += unparsed_refusals(items, is_public=is_public)
+            unparsed += len(items.unparsed)
     keep_refused(workspace_id, refusals, clock.now())
+    if unparsed:
+        transaction.on_commit(partial(EVENTS.labels("refused").inc, unparsed), robust=True)
 
 
 def _tells_history(submission: Submission, now: datetime) -> bool:

@@ -40,6 +40,18 @@ class IncomingEvent(msgspec.Struct, frozen=True):
     # The sender did not send this `occurred_at`: a repeat comes with another, so the key alone names the event.
     is_time_estimated: bool = False
 
+    def filling_in(self) -> "IncomingEvent":
+        """Return an event that sets of a contact only what that lacks, and puts nobody into a company.
+
+        Nobody has checked who sends it.
+        """
+        contact = self.contact
+        if contact is not None and contact.update_matched:
+            contact = msgspec.structs.replace(contact, fills_in=True)
+        elif self.company is None:
+            return self
+        return msgspec.structs.replace(self, contact=contact, company=None)
+
 
 class RecordedEvent(msgspec.Struct):
     """An event as the stream holds it; `record_events` begins it with what came in and completes it."""

@@ -1,4 +1,4 @@
--- Of the migrations: 8e157f2e3591ebff0c422a647d8d9562147073fc408f123597abc127ae0b7bd7
+-- Of the migrations: 694deaee7d41d5dd7f3a3c1042682a245c06c8c78c245027cdd615d2ad0851bd
 CREATE FUNCTION public.contacts_parts(workspace uuid, value text) RETURNS text[]
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
     AS $$
@@ -670,6 +670,10 @@ CREATE TABLE public.events_refusedevent (
     attempts smallint NOT NULL,
     received_at timestamp with time zone NOT NULL,
     workspace_id uuid NOT NULL,
+    format character varying(32) DEFAULT ''::character varying NOT NULL,
+    is_public boolean DEFAULT false NOT NULL,
+    item jsonb,
+    shared jsonb DEFAULT '{}'::jsonb NOT NULL,
     CONSTRAINT events_refusedevent_attempts_check CHECK ((attempts >= 0))
 );
 CREATE TABLE public.events_rulesversion (
@@ -1319,6 +1323,7 @@ CREATE INDEX enrollment_by_event ON public.campaigns_enrollment USING btree (wor
 CREATE INDEX enrollment_by_version ON public.campaigns_enrollment USING btree (workspace_id, version_id) WHERE ((status)::text = 'open'::text);
 CREATE INDEX enrollment_due ON public.campaigns_enrollment USING btree (workspace_id, campaign_id, wake_at) WHERE (((status)::text = 'open'::text) AND (wake_at IS NOT NULL));
 CREATE INDEX enrollment_open ON public.campaigns_enrollment USING btree (workspace_id, contact_id, campaign_id) WHERE ((status)::text = 'open'::text);
+CREATE INDEX erasure_by_contact ON public.contacts_erasure USING gin (contact_ids);
 CREATE INDEX erasure_by_time ON public.contacts_erasure USING btree (workspace_id, erased_at);
 CREATE INDEX erasure_unfinished ON public.contacts_erasure USING btree (progressed_at) WHERE (finished_at IS NULL);
 CREATE INDEX erasure_unsettled ON public.contacts_erasure USING btree (erased_at) WHERE (settled_at IS NULL);
@@ -1585,10 +1590,12 @@ INSERT INTO public.django_migrations (app, name, applied) VALUES
     ('contacts', '0001_initial', now()),
     ('contacts', '0002_consent_times', now()),
     ('contacts', '0003_uploads', now()),
+    ('contacts', '0004_erasures_by_contact', now()),
     ('contenttypes', '0001_initial', now()),
     ('contenttypes', '0002_remove_content_type_name', now()),
     ('events', '0001_initial', now()),
     ('events', '0002_partitions_and_functions', now()),
+    ('events', '0003_refused_items', now()),
     ('oauth2_provider', '0001_initial', now()),
     ('oauth2_provider', '0002_auto_20190406_1805', now()),
     ('oauth2_provider', '0003_auto_20201211_1314', now()),

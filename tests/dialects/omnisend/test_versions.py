@@ -138,8 +138,7 @@ def test_each_event_of_a_batch_is_recorded_by_itself(post, get, path, items):
     assert get(f"{batch}/items/3").json()["response"] == {"error": "must be an object"}
     assert get(f"{batch}/items/4").status_code == 404
     assert Event.objects.filter(source="api").count() == 1
-    # Of those that are events at all.
-    assert RefusedEvent.objects.count() == 1
+    assert RefusedEvent.objects.count() == 3
     assert [each["batchID"] for each in get(f"{path}?endpoint=events").json()["batches"]] == [
         status["batchID"]
     ]
