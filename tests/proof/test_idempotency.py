@@ -15,13 +15,13 @@ from campaigns.models import Broadcast, Decision, Message, Template
 from contacts.merging.merges import merge_contacts
 from events.models import IdempotencyKey
 from scoring.models import ScoringRule
-from segments.build import run_build
 from segments.definitions import create_segment
 from segments.models import Segment
 from tests.campaigns.factories import a_campaign, definition
 from tests.campaigns.messages import a_template
 from tests.campaigns.rows import a_campaign_row, a_message
 from tests.contacts.factories import a_contact
+from tests.segments.factories import build_occupied_lanes
 from tests.segments.test_races import at_once
 from tests.workspaces.factories import WorkspaceFactory, a_key, bearer
 from workspaces.models import ApiKey
@@ -126,7 +126,7 @@ class World:
             return create_segment(self.workspace.id, name="s", evaluation=Segment.Evaluation.STATIC)
         publish = operation != "publishSegment"
         segment = create_segment(self.workspace.id, name="s", raw=RULE, publish=publish)
-        run_build(self.workspace.id, segment.id)
+        build_occupied_lanes(segment)
         segment.refresh_from_db()
         return segment
 

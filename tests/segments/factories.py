@@ -1,19 +1,26 @@
 """Segments, people and what they do, with the least data."""
 
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from django.db.models import F
+
+from config import clock
 from contacts.models import Contact
 from contacts.references import ContactReference
-from events.models import Event
+from events.models import Aggregate, Event
+from events.processing.lane_backfills import LaneBackfill, unfinished_lanes
 from events.processing.passes import apply_effects
+from events.rules import aggregates_of_rule, parse_rule
+from events.stream.outbox import LANE_COUNT, lane_of
 from events.stream.recording import record_events
 from events.stream.types import IncomingEvent, SchemaPolicy
-from segments.build import run_build
+from segments.build import BUILDS, PUBLICATIONS
 from segments.definitions import create_segment
 from segments.models import Membership, MembershipPeriod, Segment
-from workspaces.models import Workspace
+from workspaces.models import BackfillJob, Workspace
 
 
 def did(name: str, **more: Any) -> dict[str, Any]:
@@ -46,9 +53,37 @@ def a_segment(workspace: Workspace, raw: Any, name: str = "", **options: Any) ->
     """Return a segment that is built and published."""
     number = Segment.objects.count()
     segment = create_segment(workspace.id, name=name or f"Segment {number}", raw=raw, **options)
-    run_build(workspace.id, segment.id)
+    build_occupied_lanes(segment)
     segment.refresh_from_db()
     return segment
+
+
+def build_occupied_lanes(segment: Segment) -> None:
+    """Build and publish as `run_build` does, with lanes that have nobody marked as done: a build of all takes 0.4 s.
+
+    One of them is worked on even so where there is nobody at all, for the last lane ends the build.
+    """
+    contacts = Contact.objects.in_workspace(segment.workspace_id).values_list("id", flat=True)
+    occupied = {lane_of(contact_id) for contact_id in contacts} or {0}
+    segment.refresh_from_db()
+    empty = sum(1 << lane for lane in range(LANE_COUNT) if lane not in occupied)
+    row = Segment.objects.in_workspace(segment.workspace_id).filter(id=segment.id)
+    if row.filter(build=Segment.Build.RUNNING).update(build_lanes_done=F("build_lanes_done").bitor(empty)):
+        keys = [spec.key for spec in aggregates_of_rule(parse_rule(segment.draft_rule))]
+        aggregates = Aggregate.objects.in_workspace(segment.workspace_id).filter(key__in=keys)
+        aggregates.update(lanes_built=F("lanes_built").bitor(empty))
+    _work_on_lanes(BUILDS, segment, occupied)
+    row.filter(publishing_since__isnull=False).update(published_lanes=F("published_lanes").bitor(empty))
+    _work_on_lanes(PUBLICATIONS, segment, occupied)
+
+
+def _work_on_lanes(backfill: LaneBackfill, segment: Segment, lanes: Collection[int]) -> None:
+    jobs = BackfillJob.objects.in_workspace(segment.workspace_id)
+    unfinished = jobs.filter(kind=backfill.path, subject=str(segment.id), finished_at=None)
+    now = clock.now()
+    unfinished.exclude(part__in=lanes).update(cursor=None, progressed_at=now, finished_at=now)
+    for lane in unfinished_lanes(backfill.path, segment.workspace_id, segment.id):
+        backfill.run_lane(segment.workspace_id, segment.id, lane)
 
 
 def send(

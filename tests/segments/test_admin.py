@@ -11,7 +11,6 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from config import clock
-from segments.build import run_build
 from segments.definitions import create_segment, update_segment
 from segments.models import Membership, Segment
 from segments.static_members import add_members
@@ -20,6 +19,7 @@ from tests.contacts.factories import a_contact
 from tests.segments.factories import (
     a_segment,
     attribute,
+    build_occupied_lanes,
     did,
     every,
     in_segment,
@@ -83,7 +83,7 @@ def test_a_segment_is_made_by_the_service(staff, workspace, jane):
     assert staff.post(reverse("admin:segments_segment_add"), data).status_code == 302
     segment = Segment.objects.get()
     assert (segment.build, segment.draft_rule, segment.rule) == ("running", did("buy"), None)
-    run_build(workspace.id, segment.id)
+    build_occupied_lanes(segment)
     assert who_is_in(segment) == {jane.id}
 
 
@@ -169,11 +169,11 @@ def test_actions_rebuild_and_publish(staff, workspace, jane, buyers):
     page = text_of(act(staff, "rebuild", buyers, press))
     assert "1 segment is built anew" in page
     assert "Press: A static segment has no rule" in page
-    run_build(workspace.id, buyers.id)
+    build_occupied_lanes(buyers)
 
     update_segment(workspace.id, buyers, raw=did("look"), publish=False)
     assert "Buyers: The draft is not built yet" in text_of(act(staff, "publish", buyers))
-    run_build(workspace.id, buyers.id)
+    build_occupied_lanes(buyers)
     assert "a draft waits to be published" in text_of(staff.get(change_page(buyers)))
     assert "1 segment is published" in text_of(act(staff, "publish", buyers))
     assert who_is_in(buyers) == set()
@@ -201,7 +201,7 @@ def test_members_are_found_by_segment_and_by_contact(staff, workspace, jane, buy
     press = create_segment(workspace.id, name="Press", evaluation="STATIC")
     add_members(workspace.id, press, contact_ids=[john.id])
     # A draft's memberships are nobody's business yet.
-    run_build(workspace.id, update_segment(workspace.id, buyers, raw=none_of(did("x")), publish=False).id)
+    build_occupied_lanes(update_segment(workspace.id, buyers, raw=none_of(did("x")), publish=False))
     for page in ("admin:segments_membership_changelist", "admin:segments_membershipperiod_changelist"):
 
         def found(page=page, **parameters):

@@ -3,7 +3,8 @@
 import pytest
 
 from config.runtime import background
-from events.models import EffectsLevel, EventBatch
+from contacts.models import Contact
+from events.models import Aggregate, EffectsLevel, EventBatch
 from events.processing.lane_backfills import begin_lanes, unfinished_lanes
 from events.processing.passes import apply_effects
 from events.stream.outbox import LANE_COUNT
@@ -21,8 +22,18 @@ from segments.errors import SegmentHasNoDraft, SegmentNotBuilt
 from segments.memberships import count_members, members, members_at, segments_of
 from segments.models import Membership, MembershipPeriod, Segment
 from tests.contacts.factories import a_contact
-from tests.segments.factories import a_segment, did, none_of, send, stays, told, who_is_in
+from tests.segments.factories import (
+    a_segment,
+    build_occupied_lanes,
+    did,
+    none_of,
+    send,
+    stays,
+    told,
+    who_is_in,
+)
 from workspaces import tasks
+from workspaces.models import BackfillJob
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -51,6 +62,33 @@ def test_a_new_segment_is_built_from_history(workspace, people):
     assert (buyers.build, buyers.draft_version, buyers.publishing_since) == ("none", None, None)
     assert [told(buyers, person) for person in people[:2]] == [["segment.entered"], []]
     assert run_build(workspace.id, buyers.id) == "nothing"
+
+
+@pytest.mark.parametrize("count", [0, 2])
+def test_a_build_of_occupied_lanes_leaves_what_a_build_of_all_does(workspace, count):
+    for number in range(count):
+        send(workspace, a_contact(workspace, f"person{number}@example.test"), *["buy"] * (number + 1))
+    often = did("buy", operator="gte", value=2)
+    whole, quick = (create_segment(workspace.id, name=name, raw=often) for name in ("Whole", "Quick"))
+    aggregates = Aggregate.objects.filter(workspace=workspace)
+    run_build(workspace.id, whole.id)
+    first = list(aggregates.values_list("key", "lanes_built"))
+    aggregates.update(lanes_built=0)
+    build_occupied_lanes(quick)
+    assert _left_by(quick) == _left_by(whole)
+    assert list(aggregates.values_list("key", "lanes_built")) == first
+
+
+def _left_by(segment):
+    jobs = BackfillJob.objects.filter(workspace_id=segment.workspace_id, subject=str(segment.id))
+    members = who_is_in(segment)
+    fields = ("rule", "draft_rule", "draft_version", "build", "build_lanes_done", "build_evaluated", "error")
+    return (
+        members,
+        {name: getattr(segment, name) for name in (*fields, "publishing_since", "published_lanes")},
+        [(job.kind, job.part, job.cursor, job.done, job.status) for job in jobs.order_by("kind", "part")],
+        {contact_id: told(segment, Contact.objects.get(pk=contact_id)) for contact_id in members},
+    )
 
 
 def test_a_build_starts_no_campaigns_unless_it_is_to(workspace, people):

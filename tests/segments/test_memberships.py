@@ -5,13 +5,12 @@ from django.db.models import F
 
 from contacts.merging.merges import merge_contacts, undo_merge
 from events.processing.passes import apply_effects
-from segments.build import run_build
 from segments.definitions import create_segment, rebuild_segment, update_segment
 from segments.memberships import explain_membership, members, members_at, segments_of
 from segments.models import Membership, MembershipPeriod
 from segments.static_members import add_members
 from tests.contacts.factories import a_contact
-from tests.segments.factories import a_segment, did, send, who_is_in
+from tests.segments.factories import a_segment, build_occupied_lanes, did, send, who_is_in
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -39,11 +38,11 @@ def test_another_version_of_the_rule_leaves_the_moment_of_entry(workspace, jane,
     assert since(buyers, jane) == entered
     time.go(days=1)
     rebuild_segment(workspace.id, buyers)
-    run_build(workspace.id, buyers.id)
+    build_occupied_lanes(buyers)
     assert since(buyers, jane) == entered
     time.go(days=1)
     update_segment(workspace.id, buyers, raw=did("buy", operator="gte", value=1, timeWindow="30d"))
-    run_build(workspace.id, buyers.id)
+    build_occupied_lanes(buyers)
     assert since(buyers, jane) == entered
 
 

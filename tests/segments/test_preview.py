@@ -5,13 +5,12 @@ import pytest
 from contacts.errors import ContactNotFound
 from events.errors import InvalidCondition
 from segments import preview as previewing
-from segments.build import run_build
 from segments.definitions import create_segment, update_segment
 from segments.errors import PreviewTooSlow, SegmentHasNoDraft, SegmentIsStatic, SegmentNotBuilt
 from segments.memberships import explain_membership
 from segments.preview import impact_of, impact_of_draft, preview_rule
 from tests.contacts.factories import a_contact
-from tests.segments.factories import a_segment, did, every, none_of, send, who_is_in
+from tests.segments.factories import a_segment, build_occupied_lanes, did, every, none_of, send, who_is_in
 from tests.workspaces.factories import WorkspaceFactory
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -96,7 +95,7 @@ def test_the_impact_of_a_draft_that_is_built(workspace, people):
     )
     with pytest.raises(SegmentNotBuilt):
         impact_of_draft(workspace.id, segment)
-    run_build(workspace.id, segment.id)
+    build_occupied_lanes(segment)
     segment.refresh_from_db()
     impact = impact_of_draft(workspace.id, segment)
     assert (impact.enter, impact.leave, impact.stay, impact.total) == (0, 2, 2, 10)

@@ -5,13 +5,12 @@ import pytest
 from campaigns.configuration.impact import describe_impact
 from campaigns.configuration.plans import dump_configuration, plan_configuration
 from campaigns.models import Campaign
-from segments.build import run_build
 from segments.memberships import count_members
 from segments.models import Segment
 from tests.campaigns.configuration.factories import apply, changed, document, documents_of, fill
 from tests.campaigns.factories import node, on_event, work, workflow
 from tests.contacts.factories import a_contact
-from tests.segments.factories import attribute, did, tell
+from tests.segments.factories import attribute, build_occupied_lanes, did, tell
 
 
 @pytest.fixture
@@ -22,7 +21,7 @@ def filled(workspace, jane):
     tell(workspace, ann, "purchase", amount=10)
     work(workspace)
     for segment in Segment.objects.dynamic():
-        run_build(workspace.id, segment.id)
+        build_occupied_lanes(segment)
     return dump_configuration(workspace.id)
 
 
@@ -40,7 +39,7 @@ def test_a_segment_says_who_would_enter_and_leave_and_so_they_do(workspace, fill
     }
     apply(workspace, documents)
     buyers = Segment.objects.get(name="Buyers")
-    run_build(workspace.id, buyers.id)
+    build_occupied_lanes(buyers)
     buyers.refresh_from_db()
     assert count_members(workspace.id, [buyers])[buyers.id] == 2
 

@@ -12,14 +12,13 @@ from contacts.profiles.fields import create_field
 from events.models import EventDefinition
 from scoring.models import ScoringRule
 from scoring.rules import save_rule
-from segments.build import run_build
 from segments.definitions import create_segment, update_segment
 from segments.models import Segment
 from tests.campaigns.configuration.factories import apply, changed, document, documents_of, fill
 from tests.campaigns.factories import node, workflow
 from tests.campaigns.messages import a_template
 from tests.contacts.factories import set_identity_field
-from tests.segments.factories import attribute, every, in_segment
+from tests.segments.factories import attribute, build_occupied_lanes, every, in_segment
 from tests.workspaces.factories import UserFactory, WorkspaceFactory
 from workspaces.models import AuditEntry
 
@@ -315,7 +314,7 @@ def test_a_file_without_status_stops_nothing(workspace, filled):
 
 def test_a_draft_that_waits_for_somebody_is_left_alone(workspace, filled):
     buyers = Segment.objects.get(name="Buyers")
-    run_build(workspace.id, buyers.id)
+    build_occupied_lanes(buyers)
     update_segment(workspace.id, buyers, raw=attribute("score", "gte", 1), publish=False)
     assert dump_configuration(workspace.id) == filled
     apply(workspace, changed(filled, "segments/buyers.yaml", description="Who bought"))

@@ -7,13 +7,21 @@ import pytest
 from config import clock
 from events.processing.passes import apply_effects
 from segments.api.serializers import BUYERS, SLEEPERS
-from segments.build import run_build
 from segments.definitions import create_segment, rebuild_segment, update_segment
 from segments.models import Segment
 from segments.static_members import add_members
 from tests.contacts.factories import a_contact
 from tests.native import NativeClient
-from tests.segments.factories import a_segment, attribute, did, every, in_segment, send, who_is_in
+from tests.segments.factories import (
+    a_segment,
+    attribute,
+    build_occupied_lanes,
+    did,
+    every,
+    in_segment,
+    send,
+    who_is_in,
+)
 from tests.workspaces.factories import WorkspaceFactory, a_key
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -33,7 +41,7 @@ def create(api, **changes):
 
 def built(workspace, answer):
     """Do what the workers do for a segment that was written."""
-    run_build(workspace.id, answer.json()["id"])
+    build_occupied_lanes(Segment.objects.get(workspace=workspace, id=answer.json()["id"]))
     return answer.json()["id"]
 
 
@@ -233,7 +241,7 @@ def test_a_build_is_started_anew_and_its_progress_shown(api, workspace, jane):
     assert progress == answer.json()
     assert (progress["state"], progress["judged"], progress["total"]) == ("RUNNING", 0, 1)
     assert (progress["fraction"], progress["publishes"]) == (0, True)
-    run_build(workspace.id, segment.id)
+    build_occupied_lanes(segment)
     assert api.get(f"segments/{segment.id}/rebuild").json()["state"] == "NONE"
 
 
