@@ -11,8 +11,8 @@ from typing import Any, Final
 
 from django.utils.text import slugify
 
-from campaigns.configuration.documents import InvalidDocument, load_document
 from campaigns.errors import ConfigurationFault, InvalidConfiguration
+from config.files.documents import InvalidDocument, load_document
 
 SUFFIX: Final = ".yaml"
 _LONGEST_STEM: Final = 80

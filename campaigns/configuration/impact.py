@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from typing import Final
 from uuid import UUID
 
-from campaigns.configuration.documents import is_same
 from campaigns.configuration.kinds import wanted_rule
 from campaigns.configuration.plans import Change
 from campaigns.errors import InvalidDefinition
@@ -14,6 +13,7 @@ from campaigns.journeys.definition.parser import parse_definition
 from campaigns.journeys.definition.triggers import ScheduleTrigger
 from campaigns.messaging.templates import users_of
 from campaigns.models import Campaign, Enrollment, Template
+from config.files.documents import is_same
 from config.http.rendering import iso_millis
 from events.errors import InvalidCondition
 from scoring.models import ScoringRule

@@ -13,7 +13,6 @@ from uuid import UUID
 from rest_framework import serializers
 
 from campaigns.api.serializers.campaigns import EMPTY_DEFINITION
-from campaigns.configuration.documents import InvalidDocument, is_same
 from campaigns.configuration.references import (
     SEGMENT,
     TEMPLATE,
@@ -45,6 +44,7 @@ from campaigns.messaging.channel_settings import channels_of, save_channel
 from campaigns.messaging.templates import delete_template, save_template
 from campaigns.models import Campaign, ChannelSettings, Template
 from campaigns.models.messages import Channel
+from config.files.documents import InvalidDocument, is_same
 from config.values.names import composed
 from contacts.errors import InvalidFieldFormat
 from contacts.models import Field

@@ -16,7 +16,6 @@ from django.contrib.admin.models import ADDITION, CHANGE, DELETION, LogEntry
 from django.db import transaction
 from rest_framework.exceptions import ValidationError
 
-from campaigns.configuration.documents import InvalidDocument, dump_document, spelling
 from campaigns.configuration.folders import Document, file_names
 from campaigns.configuration.kinds import KINDS, Kind, Target
 from campaigns.configuration.references import SEGMENT, TEMPLATE, Names
@@ -27,6 +26,7 @@ from campaigns.errors import (
     InvalidDefinition,
 )
 from config.errors import DomainError, InvalidValue
+from config.files.documents import InvalidDocument, dump_document, spelling
 from events.errors import InvalidCondition
 from events.processing.passes import bump_rules_version
 from workspaces.api.strict import wire_names

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from uuid import UUID
 
-from campaigns.configuration.documents import InvalidDocument
+from config.files.documents import InvalidDocument
 from config.ids import NO_ID, parse_uuid
 
 SEGMENT: Final = "segment"

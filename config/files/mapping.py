@@ -9,9 +9,9 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import orjson
-import yaml
 from rest_framework.exceptions import ParseError
 
+from config.files.documents import InvalidDocument, load_document
 from config.files.errors import InvalidMapping, RowRefused
 from config.files.times import parse_time
 from config.http.json import parse_json
@@ -92,7 +92,7 @@ class ColumnMapping:
 
     def _plan(self, columns: tuple[str, ...]) -> _Plan:
         sources = self._sources or {
-            name: _source(self._fields, name, {"column": column})
+            name: _source_of_column(self._fields, name, column)
             for column, name in _by_header(self._fields, columns).items()
         }
         taken = {source.column.partition(".")[0] for source in sources.values() if source.column}
@@ -100,7 +100,7 @@ class ColumnMapping:
         plan = _Plan([], {}, [])
         for name, source in sources.items():
             group, _, key = name.partition(".")
-            if source.column == REST:
+            if source.takes_rest:
                 rest = [
                     (column, column)
                     for column in columns
@@ -136,28 +136,38 @@ _MOST_PLANS: Final = 1_000
 def load_mapping(fields: Fields, path: Path, section: str) -> ColumnMapping:
     """Read a map from a file of YAML, its section `events` or `contacts`. Raises InvalidMapping."""
     try:
-        loaded = yaml.safe_load(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InvalidMapping(f"The map {path} cannot be read: {error}") from error
-    if not isinstance(loaded, dict) or not isinstance(found := loaded.get(section), dict) or not found:
+        loaded = load_document(path.read_bytes())
+    except InvalidDocument as error:
+        place = f"{error.path}: " if error.path else ""
+        raise InvalidMapping(f"The map {path} cannot be read: {place}{error.message}".rstrip(".")) from error
+    except (OSError, ValueError) as error:
+        raise InvalidMapping(f"The map {path!s:.200} cannot be read: {error}") from error
+    if not isinstance(found := loaded.get(section), dict) or not found:
         raise InvalidMapping(f"The map {path} has no section `{section}` with fields")
-    return ColumnMapping(fields, {str(name): spec for name, spec in found.items()})
+    return ColumnMapping(fields, found)
 
 
 def _by_header(fields: Fields, columns: Iterable[str]) -> dict[str, str]:
-    """Return the fields of columns by their names; of two columns for one field the first alias counts."""
+    """Return the fields of columns by their names.
+
+    Of two columns for one field the first alias counts, then the shorter name; the other is one of the rest.
+    """
     places = {alias: place for place, alias in enumerate(fields.aliases)}
+
+    def order(column: str) -> tuple[int, int]:
+        return places.get(_spelled(column), len(places)), len(column)
+
     chosen: dict[str, str] = {}
-    for column in sorted(columns, key=lambda column: places.get(_spelled(column), len(places))):
-        if not column:
-            continue
-        group = column.partition(".")[0]
-        name = fields.aliases.get(_spelled(column))
-        if group in fields.groups and group != column:
-            name = column
-        if name is None or name in chosen.values():
-            name = f"{fields.rest}.{column}"
+    taken: set[str] = set()
+    for column in sorted(filter(None, columns), key=order):
+        group, _, key = column.partition(".")
+        name = column if key and group in fields.groups else fields.aliases.get(_spelled(column))
+        rest = f"{fields.rest}.{column}"
+        # `color` is the property that `properties.color` names, too.
+        if name is None or name in taken:
+            name = rest
         chosen[column] = name
+        taken.add(name)
     return chosen
 
 
@@ -173,6 +183,7 @@ class _Source:
     zone: tzinfo = UTC
     separator: str = ","
     without: tuple[str, ...] = ()
+    takes_rest: bool = False
 
     def leaves_out(self, column: str) -> bool:
         """Tell whether a column is none of the rest: its name fits a pattern such as `context_*`."""
@@ -195,16 +206,23 @@ class _Source:
         return read
 
 
+def _source_of_column(fields: Fields, name: str, column: str) -> _Source:
+    """Return the source of a field that the header names, whatever the column is called."""
+    return _Source(name, _type_of(fields, name) or "any", column)
+
+
+def _type_of(fields: Fields, name: str) -> str | None:
+    """Return the type of a field, None if there is no such field."""
+    group, _, key = name.partition(".")
+    if key:
+        return fields.groups.get(group)
+    return fields.single.get(name) or ("json" if name in fields.groups else None)
+
+
 def _source(fields: Fields, name: str, spec: Any) -> _Source:
     """Return the source that a map's entry describes. Raises InvalidMapping."""
-    group, _, key = name.partition(".")
-    if key and group in fields.groups:
-        type_ = fields.groups[group]
-    elif not key and name in fields.single:
-        type_ = fields.single[name]
-    elif not key and name in fields.groups:
-        type_ = "json"
-    else:
+    _, _, key = name.partition(".")
+    if (type_ := _type_of(fields, name)) is None:
         known = ", ".join([*fields.single, *(f"{group}.…" for group in fields.groups)])
         raise InvalidMapping(f"There is no field {name}; there are {known}")
     if not isinstance(spec, dict):
@@ -214,9 +232,9 @@ def _source(fields: Fields, name: str, spec: Any) -> _Source:
     if ("column" in spec) == ("value" in spec):
         raise InvalidMapping(f"{name}: it takes either a column or a value")
     type_ = spec.get("type", type_)
-    if type_ not in _CONVERTERS:
+    if not isinstance(type_, str) or type_ not in _CONVERTERS:
         raise InvalidMapping(f"{name}: there is no type {type_}; there are {', '.join(_CONVERTERS)}")
-    if "format" in spec and type_ != "time":
+    if "format" in spec and type_ not in ("time", "time-text"):
         raise InvalidMapping(f"{name}: only a time has a format")
     column = spec.get("column", "")
     if not isinstance(column, str) or ("column" in spec and not column):
@@ -224,10 +242,20 @@ def _source(fields: Fields, name: str, spec: Any) -> _Source:
     if column == REST and (key or name not in fields.groups):
         raise InvalidMapping(f"{name}: only {', '.join(fields.groups)} take all columns")
     texts = {option: str(spec[option]) for option in ("format", "separator") if option in spec}
+    if not all(texts.values()):
+        raise InvalidMapping(f"{name}: a format or a separator is not empty")
     without = spec.get("without", ())
     if not isinstance(without, list | tuple) or (without and column != REST):
         raise InvalidMapping(f"{name}: `without` is a list of columns that are left out of all")
-    source = _Source(name, type_, column, zone=_zone(name, spec), without=tuple(map(str, without)), **texts)
+    source = _Source(
+        name,
+        type_,
+        column,
+        zone=_zone(name, spec),
+        without=tuple(map(str, without)),
+        takes_rest=column == REST,
+        **texts,
+    )
     if "value" in spec:
         try:
             return replace(source, constant=_CONVERTERS[type_](source, spec["value"]))

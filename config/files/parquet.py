@@ -1,7 +1,7 @@
 """Parquet, by pyarrow, which the extra `parquet` installs."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from importlib import import_module
@@ -37,6 +37,9 @@ class ParquetRows:
             self._file = self._arrow.parquet.ParquetFile(file, pre_buffer=False)
         except (self._arrow.ArrowException, OSError) as error:
             raise UnreadableFile(f"The Parquet file cannot be read: {error}") from error
+        names = self._file.schema_arrow.names
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise UnreadableFile(f"The file has a column twice: {', '.join(twice)}")
 
     def rows(self, start: Place) -> Iterator[Row]:
         """Yield rows after a position; row groups before it are not read. Raises DamagedFile."""
@@ -56,16 +59,65 @@ class ParquetRows:
     def _batch_rows(self, batch: Any, number: int, start: Place) -> Iterator[Row]:
         if number + batch.num_rows <= start.position:
             return
-        for place, values in enumerate(batch.to_pylist(maps_as_pydicts="lossy"), number + 1):
+        batch = batch.cast(
+            self._arrow.schema([self._readable_field(field) for field in batch.schema]), safe=False
+        )
+        for place, values in enumerate(self._values(batch), number + 1):
             if place <= start.position:
                 continue
             try:
-                plain = {name: plain_value(value) for name, value in values.items() if value is not None}
-            except ValueError as error:
-                text = repr(values)[:MAX_SHOWN].replace("\x00", "")
-                yield Row(place, place, place + 1, None, str(error), {"text": text})
+                if isinstance(values, Exception):
+                    raise values
+                plain = {
+                    plain_value(name): plain_value(value)
+                    for name, value in values.items()
+                    if value is not None
+                }
+            except _NO_VALUE as error:
+                shown = "" if isinstance(values, Exception) else repr(values)[:MAX_SHOWN].replace("\x00", "")
+                cause = (
+                    str(error)
+                    if type(error) is ValueError
+                    else f"The row has a value that cannot be read: {error}"
+                )
+                yield Row(place, place, place + 1, None, cause, {"text": shown} if shown else {})
             else:
                 yield Row(place, place, place + 1, plain)
+
+    def _values(self, batch: Any) -> Iterator[Mapping[str, Any] | Exception]:
+        """Yield the values of rows; where one of them is nothing that Python has, the error in its place."""
+        try:
+            yield from batch.to_pylist(maps_as_pydicts="strict")
+        except _NO_VALUE:
+            for place in range(batch.num_rows):
+                try:
+                    yield batch.slice(place, 1).to_pylist(maps_as_pydicts="strict")[0]
+                except _NO_VALUE as error:
+                    yield error
+
+    def _readable_field(self, field: Any) -> Any:
+        return field.with_type(self._readable(field.type))
+
+    def _readable(self, type_: Any) -> Any:
+        """Return a type without nanoseconds, which Python's times do not have."""
+        types = self._arrow.types
+        if types.is_timestamp(type_) and type_.unit == "ns":
+            return self._arrow.timestamp("us", type_.tz)
+        if types.is_time64(type_) and type_.unit == "ns":
+            return self._arrow.time64("us")
+        if types.is_struct(type_):
+            return self._arrow.struct([self._readable_field(field) for field in type_])
+        if types.is_list(type_):
+            return self._arrow.list_(self._readable_field(type_.value_field))
+        if types.is_large_list(type_):
+            return self._arrow.large_list(self._readable_field(type_.value_field))
+        if types.is_map(type_):
+            return self._arrow.map_(type_.key_field, self._readable_field(type_.item_field))
+        return type_
+
+
+_NO_VALUE: Final = (ValueError, OverflowError, LookupError)
+"""What is raised for values that Python or JSON do not have: bytes that are no text, times after the year 9999."""
 
 
 def plain_value(value: Any) -> Any:

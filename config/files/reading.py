@@ -17,11 +17,21 @@ from config.files.parquet import MAGIC as PARQUET
 from config.files.parquet import ParquetRows
 from config.files.rows import Place, Row
 from config.files.streams import BLOCK_BYTES, GZIP, ByteStream, Chained, Gunzipped, Recoded, encoding_of
-from config.files.tables import Header, table_rows
+from config.files.tables import Header, is_delimiter, table_rows
 
 Form = Literal["csv", "jsonl", "parquet"]
 _HEAD_LINES: Final = 40
 STANDARD_INPUT: Final = "-"
+_TAKEN: Final = "it takes CSV, JSON Lines, gzip of both, or Parquet"
+_OTHERS: Final = (
+    (b"PK\x03\x04", "a zip archive or a workbook of Excel"),
+    (b"\xd0\xcf\x11\xe0", "a workbook of Excel"),
+    (b"BZh91AY&SY", "packed by bzip2"),
+    (b"\xfd7zXZ\x00", "packed by xz"),
+    (b"7z\xbc\xaf", "an archive of 7-Zip"),
+    (b"\x28\xb5\x2f\xfd", "packed by Zstandard"),
+)
+"""How files begin that somebody may take for one of rows."""
 
 
 def open_file(path: str, *, form: Form | None = None, encoding: str = "", delimiter: str = "") -> "InputFile":
@@ -33,17 +43,22 @@ def open_file(path: str, *, form: Form | None = None, encoding: str = "", delimi
 
 
 class InputFile:
-    """A file of rows, a context manager that closes it. Standard input can be read once."""
+    """A file of rows, a context manager that closes it. A stream, standard input or a pipe, can be read once."""
 
     def __init__(self, path: str, form: Form | None, encoding: str, delimiter: str) -> None:
+        if delimiter and not is_delimiter(delimiter):
+            raise UnreadableFile("A delimiter is one character, and neither a quote nor the end of a line")
         self.path = path
-        self.is_standard_input = path == STANDARD_INPUT
+        self._is_standard_input = path == STANDARD_INPUT
         self._file: IO[bytes]
         try:
-            self._file = sys.stdin.buffer if self.is_standard_input else Path(path).open("rb")  # noqa: SIM115
+            self._file = sys.stdin.buffer if self._is_standard_input else Path(path).open("rb")  # noqa: SIM115
+            self.is_stream = self._is_standard_input or not Path(path).is_file()
             head = self._file.read(BLOCK_BYTES)
         except OSError as error:
             raise UnreadableFile(f"{path} cannot be read: {error.strerror or error}") from error
+        except ValueError as error:
+            raise UnreadableFile(f"{path!r:.200} cannot be read: {error}") from error
         try:
             self._recognise(head, form, encoding)
         except UnreadableFile:
@@ -55,6 +70,7 @@ class InputFile:
         self._is_packed = head.startswith(GZIP)
         self._head = head
         start = _unpacked_head(head) if self._is_packed else head
+        _refuse_others(start, self._is_packed)
         self._encoding = encoding_of(start, encoding)
         self.form: Form = form or _form_of(start, self._encoding)
 
@@ -66,19 +82,19 @@ class InputFile:
 
     def close(self) -> None:
         """Close the file."""
-        if not self.is_standard_input:
+        if not self._is_standard_input:
             self._file.close()
 
     @property
     def size(self) -> int | None:
         """The bytes of the file where positions count these, for progress."""
-        if self.is_standard_input or self._is_packed or self._encoding or self.form == "parquet":
+        if self.is_stream or self._is_packed or self._encoding or self.form == "parquet":
             return None
         return Path(self.path).stat().st_size
 
     @cached_property
     def fingerprint(self) -> str:
-        """A hash of the content. Standard input has none: it can be read once only."""
+        """A hash of the content. A stream has none: it can be read once only."""
         with Path(self.path).open("rb") as file:
             return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
@@ -107,7 +123,7 @@ class InputFile:
 
     @property
     def _can_seek(self) -> bool:
-        return not (self.is_standard_input or self._is_packed or self._encoding)
+        return not (self.is_stream or self._is_packed or self._encoding)
 
     def _blocks(self, start: Place) -> Iterator[Block]:
         if self._can_seek:
@@ -118,7 +134,7 @@ class InputFile:
     def _content(self) -> ByteStream:
         """Return the stream from its beginning, with gzip and encoding undone."""
         stream: ByteStream = self._file
-        if self.is_standard_input:
+        if self.is_stream:
             stream = Chained(self._head, stream)
         else:
             self._file.seek(0)
@@ -127,7 +143,7 @@ class InputFile:
         return Recoded(stream, self._encoding) if self._encoding else stream
 
     def _seekable(self) -> IO[bytes]:
-        if not self.is_standard_input:
+        if not self.is_stream:
             self._file.seek(0)
             return self._file
         spooled = tempfile.TemporaryFile()  # noqa: SIM115  (the reader closes it)
@@ -150,6 +166,15 @@ def _unpacked_head(head: bytes) -> bytes:
         return Gunzipped(Chained(head, _Empty())).read(BLOCK_BYTES)
     except DamagedFile as error:
         raise UnreadableFile(error.message) from error
+
+
+def _refuse_others(head: bytes, is_packed: bool) -> None:
+    """Raise UnreadableFile where a file is known to be of another kind, and say which."""
+    if is_packed and head.startswith((GZIP, PARQUET)):
+        raise UnreadableFile(f"The file is packed twice, or gzip of Parquet; {_TAKEN}")
+    for magic, kind in _OTHERS:
+        if head.startswith(magic):
+            raise UnreadableFile(f"The file is {kind}; {_TAKEN}")
 
 
 def _form_of(head: bytes, encoding: str) -> Form:

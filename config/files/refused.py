@@ -12,12 +12,11 @@ class RefusedFile:
     """Rows that were not taken. Nothing beyond the committed length survives a crash: it is cut off on opening."""
 
     def __init__(self, path: Path, length: int) -> None:
-        """Go on after `length` bytes. Raises OSError."""
+        """Go on after `length` bytes, or where the file ends if somebody took it away. Raises OSError."""
         self.path = path
-        self.length = length
+        self.length = min(length, path.stat().st_size) if path.exists() else 0
         if path.exists():
-            with path.open("r+b") as file:
-                file.truncate(min(length, path.stat().st_size))
+            os.truncate(path, self.length)
 
     def append(self, rows: Iterable[Mapping[str, Any]]) -> int:
         """Write rows to the disk, behind what is committed. Returns the new length, for `length` once that is."""
@@ -27,11 +26,19 @@ class RefusedFile:
         descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT, 0o600)
         try:
             os.ftruncate(descriptor, self.length)
-            os.pwrite(descriptor, written, self.length)
+            _write(descriptor, written, self.length)
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
         return self.length + len(written)
+
+
+def _write(descriptor: int, written: bytes, position: int) -> None:
+    """Write all: where the disk is nearly full, a call writes a part, and the next one raises OSError."""
+    left = memoryview(written)
+    while left:
+        count = os.pwrite(descriptor, left, position)
+        left, position = left[count:], position + count
 
 
 def refused_row(number: int, cause: str, key: str, raw: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,13 @@ from config.files.errors import DamagedFile, UnreadableFile
 
 BLOCK_BYTES: Final = 262_144
 GZIP: Final = b"\x1f\x8b"
-_BOMS: Final = ((codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
+# That of UTF-32 begins with that of UTF-16.
+_BOMS: Final = (
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
 
 
 class ByteStream(Protocol):
@@ -106,11 +112,9 @@ def encoding_of(head: bytes, named: str = "") -> str:
     Raises UnreadableFile for a name that is none.
     """
     if named:
-        try:
-            codec = codecs.lookup(named)
-        except LookupError as error:
-            raise UnreadableFile(f"There is no encoding {named}") from error
-        return "" if codec.name in ("utf-8", "utf-8-sig", "ascii") else codec.name
+        if (name := _text_encoding(named)) is None:
+            raise UnreadableFile(f"There is no encoding {named[:100]!r}")
+        return "" if name in ("utf-8", "utf-8-sig", "ascii") else name
     for mark, encoding in _BOMS:
         if head.startswith(mark):
             return encoding
@@ -122,6 +126,17 @@ def encoding_of(head: bytes, named: str = "") -> str:
     if even > half * 0.6 and odd < half * 0.1:
         return "utf-16-be"
     return ""
+
+
+def _text_encoding(named: str) -> str | None:
+    """Return an encoding's own name, None where it is none, or none of texts, as base64."""
+    try:
+        name = codecs.lookup(named).name
+        decoded: object = codecs.getincrementaldecoder(name)("replaced_as_invalid").decode(b"a\xff", True)
+    except Exception:
+        # Each codec fails in its own way.
+        return None
+    return name if isinstance(decoded, str) else None
 
 
 def _invalid(error: UnicodeError) -> tuple[str, int]:

@@ -18,7 +18,7 @@ csv.field_size_limit(MAX_ROW_BYTES)
 def sniff_delimiter(lines: Sequence[str]) -> str:
     """Return the delimiter by which the first lines have most columns, the same number in each."""
     if lines and _is_separator_line(lines[0]):
-        return lines[0].strip()[4]
+        return lines[0][4]
     best, columns = ",", 1
     for delimiter in DELIMITERS:
         try:
@@ -57,8 +57,13 @@ class Header:
 
 def _is_separator_line(text: str) -> bool:
     """Tell whether a table begins with its delimiter, as Excel writes it: `sep=;`."""
-    spelled = text.strip().lower()
-    return len(spelled) == 5 and spelled.startswith("sep=")
+    spelled = text.rstrip("\r\n").lower()
+    return len(spelled) == 5 and spelled.startswith("sep=") and is_delimiter(spelled[4])
+
+
+def is_delimiter(text: str) -> bool:
+    """Tell whether a text can stand between cells."""
+    return len(text) == 1 and text not in '"\r\n\x00'
 
 
 def table_rows(blocks: Iterator[Block], header: Header) -> Iterator[Row]:

@@ -11,7 +11,9 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _UNITS: Final = {"unix": 1_000_000, "unix-ms": 1_000, "unix-us": 1}
 """Microseconds of a unit."""
 # As many digits as times from 2001 to 2286 have.
-_UNIX: Final = re.compile(r"(\d{10})(?:\.(\d+))?|(\d{13})(?:\.\d+)?|(\d{16})", re.ASCII)
+_UNIX: Final = re.compile(r"(\d{10})(?:\.\d+)?|(\d{13})(?:\.\d+)?|(\d{16})(?:\.\d+)?", re.ASCII)
+_NUMBER: Final = re.compile(r"([+-]?)(\d{1,20})(?:\.(\d*))?", re.ASCII)
+_FRACTION_DIGITS: Final = 9
 _AMBIGUOUS: Final = re.compile(r"\d{1,2}([./-])\d{1,2}\1(?:\d{4}|\d\d)\b.*", re.ASCII)
 
 
@@ -36,10 +38,10 @@ def parse_time(value: Any, column: str, format: str = "", zone: tzinfo = UTC) ->
             read = datetime.strptime(text, format)  # noqa: DTZ007  (the zone follows)
             return read if read.tzinfo else read.replace(tzinfo=zone)
         found = _UNIX.fullmatch(text) if not format else None
-    except (ValueError, OverflowError) as error:
+    except (ValueError, OverflowError, re.error) as error:
         raise RowRefused(f"{column}: {text[:100]!r} is no time of the format {format}") from error
     if found is not None:
-        unit = "unix" if found[1] else "unix-ms" if found[3] else "unix-us"
+        unit = "unix" if found[1] else "unix-ms" if found[2] else "unix-us"
         return _EPOCH + timedelta(microseconds=_microseconds(text, _UNITS[unit]))
     if (moment := _iso(text, zone)) is not None:
         return moment
@@ -55,10 +57,13 @@ def parse_time(value: Any, column: str, format: str = "", zone: tzinfo = UTC) ->
 
 
 def _microseconds(text: str, unit: int) -> int:
-    whole, _, fraction = text.partition(".")
-    if not fraction:
-        return int(whole) * unit
-    return int(whole) * unit + int(int(fraction) * unit / 10 ** len(fraction))
+    """Return a number of units in microseconds, cut to these. Raises ValueError."""
+    if (found := _NUMBER.fullmatch(text)) is None:
+        raise ValueError(text)
+    sign, whole, fraction = found.groups(default="")
+    parts = int(fraction[:_FRACTION_DIGITS].ljust(_FRACTION_DIGITS, "0"))
+    number = int(whole) * unit + parts * unit // 10**_FRACTION_DIGITS
+    return -number if sign == "-" else number
 
 
 def _iso(text: str, zone: tzinfo) -> datetime | None:

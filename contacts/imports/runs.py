@@ -27,8 +27,9 @@ from config.db.contention import pause_for_others
 from config.db.errors import storable_error
 from config.db.statements import execute
 from config.errors import DomainError, TryAgain, UnavailableError
+from config.files.errors import UnreadableFile
 from config.files.mapping import ColumnMapping
-from config.files.reading import InputFile
+from config.files.reading import STANDARD_INPUT, InputFile
 from config.files.refused import RefusedFile, refused_row
 from config.files.rows import Place
 from contacts.errors import ImportCancelled, ImportRunning
@@ -149,8 +150,12 @@ def _begin(
     check_no_other(same.open_uploads())
     if not restart and (run := same.unfinished().order_by("-id").first()) is not None:
         return run
-    name = terms.name or ("standard-input" if file.is_standard_input else Path(file.path).name)
+    name = terms.name or ("standard-input" if file.path == STANDARD_INPUT else Path(file.path).name)
+    # Of a name that is no UTF-8 the bytes are shown.
+    name = name.encode("utf-8", "backslashreplace").decode().replace("\x00", "")
     refused_file = terms.refused_file or _refused_path(file, name)
+    if refused_file.exists() and not file.is_stream and refused_file.samefile(file.path):
+        raise UnreadableFile("The file of refused rows cannot be the one that is imported")
     return Import.objects.create(
         workspace_id=workspace_id,
         kind=kind.kind,
@@ -161,6 +166,8 @@ def _begin(
         effects=terms.effects,
         size=file.size,
         refused_file=str(refused_file.absolute()),
+        # Behind what is there.
+        refused_bytes=refused_file.stat().st_size if refused_file.exists() else 0,
     )
 
 
@@ -168,12 +175,12 @@ def fingerprint_of(file: InputFile, name: str) -> str:
     """Return what tells a file from others: its content, or the name that was given for it."""
     if name:
         return hashlib.blake2b(f"name:{name}".encode(), digest_size=16).hexdigest()
-    return secrets.token_hex(16) if file.is_standard_input else file.fingerprint
+    return secrets.token_hex(16) if file.is_stream else file.fingerprint
 
 
 def _refused_path(file: InputFile, name: str) -> Path:
     """Return a free path next to the input."""
-    folder = Path() if file.is_standard_input else Path(file.path).absolute().parent
+    folder = Path() if file.is_stream else Path(file.path).absolute().parent
     stem = "".join(character if character.isalnum() or character in "._-" else "-" for character in name)
     paths = (folder / f"{stem}.refused{number}.jsonl" for number in ("", *range(2, 10_000)))
     return next((path for path in paths if not path.exists()), folder / f"{stem}.refused.jsonl")
@@ -199,11 +206,7 @@ class _Runner(Generic[ItemT]):
     def run(self, file: InputFile, on_progress: OnProgress) -> Import:
         """Import from where the import stands."""
         run = self.stored
-        self.refused = (
-            RefusedFile(Path(run.refused_file), run.refused_bytes)
-            if run.origin == Import.Origin.COMMAND
-            else RefusedRows(run)
-        )
+        self._open_refused()
         self._move_to(Import.Status.RUNNING, error="", finished_at=None)
         batches = self._read_ahead(file)
         settled = run.rows // _SETTLE_ROWS
@@ -259,6 +262,17 @@ class _Runner(Generic[ItemT]):
         finally:
             batches.stop()
         return causes
+
+    def _open_refused(self) -> None:
+        """Open what keeps refused rows; what is cut off a file there is of no other process, which has the import."""
+        run = self.stored
+        with transaction.atomic():
+            self._take_place()
+            self.refused = (
+                RefusedFile(Path(run.refused_file), run.refused_bytes)
+                if run.origin == Import.Origin.COMMAND
+                else RefusedRows(run)
+            )
 
     def _read_ahead(self, file: InputFile) -> ReadAhead[ItemT]:
         return ReadAhead(

@@ -167,7 +167,7 @@ class ImportCommand(BaseCommand):
             ), ""
         except DomainError as error:
             return (last[0] if last else None), error.sentence
-        except Error as error:
+        except (Error, OSError) as error:
             return (last[0] if last else None), storable_error(error)
 
     def _counts(self, run: Import, is_dry: bool) -> str:

@@ -3,12 +3,12 @@
 from datetime import timedelta
 from typing import Any
 
-from campaigns.configuration.documents import load_document
 from campaigns.configuration.folders import Document
 from campaigns.configuration.plans import Plan, apply_configuration
 from campaigns.journeys.lifecycle import activate_campaign, create_campaign
 from campaigns.messaging.channel_settings import save_channel
 from config import clock
+from config.files.documents import load_document
 from contacts.profiles.fields import create_field
 from events.stream.definitions import PropertySpec, create_definition
 from scoring.models import ScoringRule

@@ -26,6 +26,9 @@ def read(values, **definition):
         (1706788800, {}),
         ("1706788800000", {}),
         ("1706788800.0", {}),
+        (1706788800000000.0, {}),
+        ("1706788800." + "0" * 5000, {}),
+        ("1706788800." + "0" * 5000, {"format": "unix"}),
         ("1706788800000", {"format": "unix-ms"}),
         ("01/02/2024 12:00", {"format": "%d/%m/%Y %H:%M"}),
         ("01.02.2024 13:00", {"format": "%d.%m.%Y %H:%M", "timezone": "Europe/Berlin"}),
@@ -51,6 +54,28 @@ def test_times(value, options):
 def test_what_is_no_time_is_refused_with_its_cause(value, cause):
     with pytest.raises(RowRefused, match=cause):
         read({"at": value}, timestamp="at")
+
+
+@pytest.mark.parametrize(
+    ("value", "format"),
+    [
+        ("1_0", "unix"),
+        ("٣", "unix"),
+        ("9" * 20, "unix"),
+        ("1e5", "unix-ms"),
+        ("nan", "unix-us"),
+        ("1", "%d%d"),
+        ("1", "%"),
+    ],
+)
+def test_what_is_not_of_the_format_is_refused(value, format):
+    with pytest.raises(RowRefused, match="no time of the format"):
+        read({"at": value}, timestamp={"column": "at", "format": format})
+
+
+def test_a_number_of_seconds_may_be_negative_and_is_cut_to_microseconds():
+    definition = {"properties.at": {"column": "at", "type": "time-text", "format": "unix"}}
+    assert read({"at": "-1.5"}, **definition)["properties"] == {"at": "1969-12-31T23:59:58.500Z"}
 
 
 def test_constants_paths_types_and_the_rest():
@@ -104,6 +129,9 @@ def test_by_the_header_what_is_not_known_is_a_property():
         ({"timestamp": {"column": "x", "timezone": "Mars"}}, "no time zone Mars"),
         ({"name": "*"}, "take all columns"),
         ({"timestamp": {"value": "01/02/2024"}}, "day or the month"),
+        ({"name": {"column": "x", "type": ["text"]}}, "no type"),
+        ({"properties.a": {"column": "x", "type": "list", "separator": ""}}, "not empty"),
+        ({"properties.": "x"}, "no field properties"),
     ],
 )
 def test_a_wrong_map_is_refused_before_anything_is_read(definition, message):
@@ -111,7 +139,58 @@ def test_a_wrong_map_is_refused_before_anything_is_read(definition, message):
         ColumnMapping(EVENT_FIELDS, definition)
 
 
-@pytest.mark.parametrize("text", ["", "events: 1", "contacts: {email: e}", "events: [", "\x00"])
+@pytest.mark.parametrize(
+    ("columns", "properties"),
+    [
+        (["a.b", "properties.c"], {"a.b": 0, "c": 1}),
+        (["properties.color", "color"], {"color": 1, "properties.color": 0}),
+        (["color", "properties.color"], {"color": 0, "properties.color": 1}),
+        (["*", "properties.*"], {"*": 0, "properties.*": 1}),
+        (["properties.", "consents.x"], {"properties.": 0, "consents.x": 1}),
+        (["context.", "identifier."], {"context.": 0, "identifier.": 1}),
+        (["", "__proto__"], {"__proto__": 1}),
+    ],
+    ids=str,
+)
+def test_whatever_a_column_is_called_its_value_is_kept(columns, properties):
+    row = {column: place for place, column in enumerate(columns)}
+    assert ColumnMapping(EVENT_FIELDS).read(row) == {"properties": properties}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        ".nan",
+        "!!float .inf",
+        "9223372036854775808",
+        '"\\0"',
+        "!!set {a}",
+        "{1: 2}",
+        "&x [*x]",
+        "!!timestamp 2024-01-01",
+    ],
+)
+def test_a_constant_is_something_that_can_be_stored(tmp_path, value):
+    path = tmp_path / "map.yaml"
+    path.write_text(f"events: {{properties.a: {{value: {value}}}}}")
+    if value == ".nan":  # in YAML 1.2's spelling it is a text
+        assert load_mapping(EVENT_FIELDS, path, "events").read({}) == {"properties": {"a": ".nan"}}
+        return
+    with pytest.raises(InvalidMapping, match=r"map\.yaml"):
+        load_mapping(EVENT_FIELDS, path, "events")
+
+
+def test_a_day_without_quotes_is_a_constant(tmp_path):
+    path = tmp_path / "map.yaml"
+    path.write_text("events: {timestamp: {value: 2024-02-01}}")
+    assert load_mapping(EVENT_FIELDS, path, "events").read({}) == {
+        "timestamp": datetime(2024, 2, 1, tzinfo=UTC)
+    }
+
+
+@pytest.mark.parametrize(
+    "text", ["", "events: 1", "contacts: {email: e}", "events: [", "\x00", "events: {name: x, name: y}"]
+)
 def test_a_map_needs_its_section(tmp_path, text):
     path = tmp_path / "map.yaml"
     path.write_text(text)

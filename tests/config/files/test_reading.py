@@ -1,6 +1,8 @@
 """Files of every form and every kind of damage are read row by row, and from any row on."""
 
 import gzip
+import os
+import threading
 
 import psutil
 import pytest
@@ -51,7 +53,10 @@ def read(tmp_path):
         b"a,b\r1,2\r",
         b"a,b\n1,2",
         b'"a","b"\n"1","2"\n\n\n',
+        b"sep=\t\na\tb\n1\t2\n",
         "a;b\r\n1;2\r\n".encode("utf-16"),
+        "a,b\n1,2\n".encode("utf-32"),
+        "\ufeffa,b\n1,2\n".encode("utf-32-be"),
         "a,b\n1,2\n".encode("utf-16-le"),
         "\ufeffa,b\n1,2\n".encode("utf-16-be"),
         packed(b"a,b\n1,2\n"),
@@ -168,6 +173,14 @@ def test_a_corrupt_gzip_says_where(tmp_path):
         (b"a,a\n1,2\n", "twice"),
         (b",\n1,2\n", "no column"),
         (b"PAR1 and no more", "Parquet file cannot be read"),
+        (b"PK\x03\x04 and more", "zip archive"),
+        (b"\xd0\xcf\x11\xe0 and more", "workbook"),
+        (b"BZh91AY&SY and more", "bzip2"),
+        (b"\xfd7zXZ\x00 and more", "packed by xz"),
+        (b"7z\xbc\xaf and more", "7-Zip"),
+        (b"\x28\xb5\x2f\xfd and more", "Zstandard"),
+        (packed(packed(b"a,b\n1,2\n")), "packed twice"),
+        (packed(b"PAR1 and more"), "gzip of Parquet"),
     ],
 )
 def test_what_is_no_file_of_rows_is_refused(tmp_path, content, message):
@@ -179,8 +192,37 @@ def test_what_is_no_file_of_rows_is_refused(tmp_path, content, message):
 
 def test_an_encoding_can_be_named(read):
     assert read("ä,b\n1,2\n".encode("cp1252"), encoding="cp1252")[0].values == {"ä": "1", "b": "2"}
-    with pytest.raises(UnreadableFile, match="no encoding klingon"):
-        read(b"a\n", encoding="klingon")
+
+
+@pytest.mark.parametrize(
+    "name", ["klingon", "base64", "rot13", "idna", "punycode", "undefined", "utf-8\0", "x" * 500]
+)
+def test_what_is_no_encoding_of_texts_is_refused(read, name):
+    with pytest.raises(UnreadableFile, match="no encoding"):
+        read(b"a\n", encoding=name)
+
+
+@pytest.mark.parametrize("delimiter", [";;", "\n", "\r", '"', "\0"], ids=repr)
+def test_what_is_no_delimiter_is_refused(read, delimiter):
+    with pytest.raises(UnreadableFile, match="one character"):
+        read(b"a,b\n", delimiter=delimiter)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"a,b\n1,2\n", packed(b"a,b\n1,2\n"), "a,b\n1,2\n".encode("utf-16"), b'{"a": "1", "b": "2"}\n'],
+    ids=["csv", "gzip", "utf-16", "jsonl"],
+)
+def test_a_pipe_is_read_once(tmp_path, content):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_bytes, args=[content])
+    writer.start()
+    with open_file(str(pipe)) as file:
+        assert file.is_stream
+        assert file.size is None
+        assert [row.values for row in file.rows(BEGIN)] == [AB]
+    writer.join()
 
 
 def test_what_utf_16_cannot_hold_is_refused_by_itself(read):

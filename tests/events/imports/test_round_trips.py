@@ -160,6 +160,66 @@ def test_without_pyarrow_the_extra_is_named(filled, tmp_path, monkeypatch):
     assert "headrace[parquet]" in run("import_events", path, filled)[2]
 
 
+def _far(arrow, unit):
+    return arrow.array([1, 2**60], arrow.timestamp(unit, "UTC"))
+
+
+def _not_utf8(arrow):
+    offsets = arrow.py_buffer(b"\0\0\0\0\1\0\0\0\2\0\0\0")
+    return arrow.Array.from_buffers(arrow.string(), 2, [None, offsets, arrow.py_buffer(b"a\xff")])
+
+
+@pytest.mark.parametrize(
+    ("column", "recorded"),
+    [
+        (lambda arrow: arrow.array([1_001, 2_000], arrow.timestamp("ns")), 2),
+        (lambda arrow: arrow.array([1_001, 2_000], arrow.time64("ns")), 2),
+        (lambda arrow: arrow.array([[1_001], [2_000]], arrow.list_(arrow.timestamp("ns", "UTC"))), 2),
+        (
+            lambda arrow: arrow.array(
+                [{"at": 1_001}, {"at": 1}], arrow.struct([("at", arrow.timestamp("ns"))])
+            ),
+            2,
+        ),
+        (
+            lambda arrow: arrow.array(
+                [[("a", 1_001)], []], arrow.map_(arrow.string(), arrow.timestamp("ns"))
+            ),
+            2,
+        ),
+        (lambda arrow: _far(arrow, "us"), 1),
+        (lambda arrow: arrow.array([1, 2**31 - 1], arrow.date32()), 1),
+        (lambda arrow: arrow.array([1, 2**60], arrow.duration("s")), 0),
+        (_not_utf8, 1),
+        (
+            lambda arrow: arrow.array(
+                [[("a", 1)], [("a", 1), ("a", 2)]], arrow.map_(arrow.string(), arrow.int64())
+            ),
+            1,
+        ),
+        (lambda arrow: arrow.array([0, 0], arrow.timestamp("us", "Mars/Phobos")), 0),
+    ],
+    ids=range(11),
+)
+def test_what_python_has_no_value_for_is_refused_by_itself(tmp_path, column, recorded):
+    arrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    path = tmp_path / "odd.parquet"
+    at = [datetime(2024, 2, 1, 12, tzinfo=UTC)] * 2
+    table = {"event": ["x"] * 2, "timestamp": at, "email": ["a@x.test"] * 2, "odd": column(arrow)}
+    parquet.write_table(arrow.table(table), path)
+    out = run("import_events", path, WorkspaceFactory.create())[1]
+    assert out == f"odd.parquet: 2 rows, {recorded} recorded, 0 repeated, {2 - recorded} refused"
+
+
+def test_columns_of_the_same_name_are_refused(tmp_path):
+    arrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    path = tmp_path / "twice.parquet"
+    parquet.write_table(arrow.Table.from_arrays([arrow.array([1])] * 2, names=["a", "a"]), path)
+    assert "a column twice: a" in run("import_events", path, WorkspaceFactory.create())[2]
+
+
 def test_typed_columns_of_parquet(tmp_path):
     arrow = pytest.importorskip("pyarrow")
     parquet = pytest.importorskip("pyarrow.parquet")

@@ -28,6 +28,7 @@ _IN_BLOCKS: Final = re.compile(
     "[\n\t\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010fffe]*"
 )
 """Texts of these characters only are read from a block as they were written."""
+_INT64: Final = range(-(2**63), 2**63)
 
 
 class InvalidDocument(ValueError):
@@ -100,8 +101,11 @@ def _faults(value: Any, path: str) -> Iterator[tuple[str, str]]:
         case float():
             if not math.isfinite(value):
                 yield path, "Must be a finite number."
-        case None | bool() | int():
+        case None | bool():
             return
+        case int():
+            if value not in _INT64:
+                yield path, "It is an integer beyond 64 bits."
         case _:
             yield path, "Must be a text, a number, true, false, null, a list or an object."
 

@@ -5,7 +5,7 @@ import random
 import pytest
 import yaml
 
-from campaigns.configuration.documents import InvalidDocument, dump_document, load_document
+from config.files.documents import InvalidDocument, dump_document, load_document
 
 ALPHABET = "ab \n\t:#-'\"|>%@`!&*{}[],?\\~\r\x85\xa0\u2028\u2029\ufeffä客\U0001f600\x07"
 TEXTS = [
@@ -36,7 +36,7 @@ def test_any_text_comes_back_as_it_was():
 
 
 @pytest.mark.parametrize(
-    "value", [0, -7, 10**30, 1.0, 0.1, 1e30, -2.5e-7, True, False, None, [], {}, [[]], [{}]], ids=repr
+    "value", [0, -7, 2**63 - 1, 1.0, 0.1, 1e30, -2.5e-7, True, False, None, [], {}, [[]], [{}]], ids=repr
 )
 def test_a_value_comes_back_as_it_was(value):
     found = back({"a": value, "b": [value]})
@@ -73,11 +73,12 @@ def test_what_other_versions_of_yaml_take_for_something_else_is_a_text():
         (b'a:\n  - b: "\\0"', "a[0].b", "cannot be stored"),
         (b'a: "\\ud800"', "a", "cannot be stored"),
         (b"a: {b: !!float .inf}", "a.b", "finite"),
+        (b"a: [9223372036854775808]", "a[0]", "beyond 64 bits"),
         (b"a: !!timestamp 2026-01-31", "a", "Must be a text, a number"),
         (b"a: !!python/name:os.system x", "", "line 1"),
         (b"a: " + b"[" * 5000, "", "deeply"),
     ],
-    ids=range(14),
+    ids=range(15),
 )
 def test_what_json_cannot_say_is_refused_with_its_place(text, path, message):
     with pytest.raises(InvalidDocument) as refused:
