@@ -1,7 +1,7 @@
 """Base classes of domain errors: a kind, a code, a message and facts, never an HTTP status."""
 
 from enum import Enum, auto
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class ErrorKind(Enum):
@@ -27,10 +27,20 @@ class DomainError(Exception):
         self.message = message or self.message
         super().__init__(self.message)
 
+    def __reduce__(self) -> Any:
+        """Pickle it as it is: constructors take facts, and are not to be called with the message."""
+        return _restored, (type(self), self.args, self.__dict__)
+
     @property
     def sentence(self) -> str:
         """Return the message as a sentence, with a full stop."""
         return f"{self.message.rstrip('.')}."
+
+
+def _restored(kind: type[DomainError], args: tuple[Any, ...], facts: dict[str, Any]) -> DomainError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(facts)
+    return error
 
 
 class InvalidValue(DomainError):

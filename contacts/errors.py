@@ -259,3 +259,10 @@ class UploadNotStored(UnavailableError):
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"The file cannot be stored now: {reason}")
+
+
+class ImportProcessLost(UnavailableError):
+    """Of the processes that record a file together, one was killed."""
+
+    code = "import_process_lost"
+    message = "A process of the import has ended; the import goes on where it stopped when it is run again"

@@ -85,6 +85,10 @@ class InputFile:
         if not self._is_standard_input:
             self._file.close()
 
+    def reopened(self) -> "InputFile":
+        """Return the same file, opened anew: read at a place of its own. Raises UnreadableFile."""
+        return InputFile(self.path, self.form, self._encoding, self._delimiter)
+
     @property
     def size(self) -> int | None:
         """The bytes of the file where positions count these, for progress."""

@@ -93,14 +93,21 @@ class ContactResolution:
         drafts = list(unit_of_work.drafts.values())
         if any(draft.before is not None for draft in drafts):
             return None
-        try:
-            if drafts:
-                create(self._workspace_id, drafts)
-        except WriteConflict:
-            self._found = self._search.run(self._workspace_id)
-            self._settled = self._settle()
-            return None
-        return [self._expected[place] for place in places]
+        lost: set[UUID] = set()
+        if drafts:
+            are_apart = not any(each.same_as for each in self._wanted)
+            try:
+                lost = create(self._workspace_id, drafts, apart=are_apart)
+            except WriteConflict:
+                lost = {draft.id for draft in drafts}
+        if not lost:
+            return [self._expected[place] for place in places]
+        self._found = self._search.run(self._workspace_id)
+        self._settled = [
+            found if isinstance(expected, DomainError) or expected.contact_id in lost else expected
+            for found, expected in zip(self._settle(), self._expected, strict=True)
+        ]
+        return None
 
     def _settle(self) -> list[Resolution | DomainError | None]:
         """Return what each reference means for certain, whatever the others of the batch write; else None."""

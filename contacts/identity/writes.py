@@ -44,10 +44,11 @@ def write(workspace_id: UUID, drafts: Iterable[ContactDraft]) -> None:
     publish(workspace_id, dirty)
 
 
-def create(workspace_id: UUID, drafts: Sequence[ContactDraft]) -> None:
+def create(workspace_id: UUID, drafts: Sequence[ContactDraft], *, apart: bool = False) -> set[UUID]:
     """Make new contacts with all that hangs on them in one statement, and publish them.
 
-    Raises WriteConflict if an identifier of any is taken: nothing is left of them then, without a savepoint.
+    Raises WriteConflict if an identifier of any is taken: nothing is left of them then, without a savepoint. Where
+    each stands `apart` from the others, only those are left out of which one is taken; they are returned.
     """
     now = clock.now()
     identifiers = _new_identifiers(drafts)
@@ -68,14 +69,17 @@ def create(workspace_id: UUID, drafts: Sequence[ContactDraft]) -> None:
             ("consent_ids", "consent_contacts", "channels", "statuses", "said_at", "are_dated"),
         ),
     }
-    ((made, tagged),) = _run(_CREATE, workspace_id, columns, now)
-    if made < len(drafts):
-        _run(_UNDO_CREATE, workspace_id, {"ids": columns["ids"]})
-        raise WriteConflict
-    if tagged < len(links):
+    ((lost, tagged),) = _run(_CREATE, workspace_id, columns, now)
+    if lost:
+        _run(_UNDO_CREATE, workspace_id, {"ids": array(lost) if apart else columns["ids"]})
+        if not apart:
+            raise WriteConflict
+        drafts = [draft for draft in drafts if draft.id not in set(lost)]
+    if tagged < sum(len(draft.after.tags) for draft in drafts):
         # Somebody has made a tag in this moment: it is seen by the next statement only.
         _write_tags(workspace_id, drafts, now)
     publish(workspace_id, drafts)
+    return set(lost or ())
 
 
 def publish(workspace_id: UUID, drafts: Iterable[ContactDraft]) -> None:
@@ -310,7 +314,7 @@ WITH drafts AS (
     ) AS new (id, contact_id, channel, status, said_at, is_dated)
     JOIN made ON made.id = new.contact_id
 )
-SELECT (SELECT count(*) FROM made), (SELECT count(*) FROM tagged)
+SELECT (SELECT array_agg(id) FROM drafts WHERE id NOT IN (SELECT id FROM made)), (SELECT count(*) FROM tagged)
 """
 
 _UNDO_CREATE: Final = """

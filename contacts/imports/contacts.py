@@ -20,6 +20,7 @@ class ContactImport(ImportKind[ContactRow]):
 
     kind = Import.Kind.CONTACTS
     fields = CONTACT_FIELDS
+    is_ordered = True
 
     def __init__(self, *, overwrites_consents: bool = False) -> None:
         """`overwrites_consents`: what a file says of consents counts, whatever was said later."""

@@ -37,6 +37,8 @@ class ImportKind(ABC, Generic[ItemT]):
     fields: ClassVar[Fields]
     options: Mapping[str, str] = MappingProxyType({})
     """What else was chosen for an import of this kind; the same file with other options is another import."""
+    is_ordered: ClassVar[bool]
+    """Whether a row may change what an earlier one said: one process records such rows, one after the other."""
 
     @abstractmethod
     def prepare(self, mapping: ColumnMapping, row: Row, key: str) -> ItemT:

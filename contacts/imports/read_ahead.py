@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from queue import Empty, Full, Queue
 from threading import Event as Flag
 from threading import Thread
-from typing import Final, Generic
+from typing import Final, Generic, NamedTuple
 
 from config.errors import DomainError
 from config.files.mapping import ColumnMapping
@@ -13,7 +13,28 @@ from config.files.rows import MAX_ROW_BYTES, Place, Row
 from contacts.imports.kinds import ImportKind, ItemT, PreparedRow
 
 _BATCH_BYTES: Final = 4 * MAX_ROW_BYTES
-_Batch = list[PreparedRow[ItemT]]
+
+
+class Batch(NamedTuple, Generic[ItemT]):
+    """Rows that are recorded in one transaction, and the place of the first."""
+
+    start: Place
+    rows: list[PreparedRow[ItemT]]
+
+    def halves(self) -> tuple["Batch[ItemT]", "Batch[ItemT]"]:
+        """Return both halves of more than one row."""
+        middle = len(self.rows) // 2
+        last = self.rows[middle - 1].row
+        return Batch(self.start, self.rows[:middle]), Batch(
+            Place(last.end, last.next_line), self.rows[middle:]
+        )
+
+
+class Share(NamedTuple):
+    """Which batches of a file a process records: every one, or of two processes every second."""
+
+    number: int = 0
+    of: int = 1
 
 
 class ReadAhead(Generic[ItemT]):
@@ -28,18 +49,20 @@ class ReadAhead(Generic[ItemT]):
         *,
         key_prefix: str,
         batch_rows: int,
+        share: Share = Share(),  # noqa: B008  (immutable)
     ) -> None:
         """Begin to read; the key of a row that has none is the prefix and its line."""
+        self._start, self._share = start, share
         self._rows = file.rows(start)
         self._kind, self._mapping = kind, mapping
         self._prefix = key_prefix
         self._batch_rows = batch_rows
-        self._queue: Queue[_Batch[ItemT] | Exception | None] = Queue(maxsize=2)
+        self._queue: Queue[Batch[ItemT] | Exception | None] = Queue(maxsize=2)
         self._is_stopped = Flag()
         self._thread = Thread(target=self._read, name="import reader", daemon=True)
         self._thread.start()
 
-    def __iter__(self) -> Iterator[_Batch[ItemT]]:
+    def __iter__(self) -> Iterator[Batch[ItemT]]:
         """Yield the batches; what went wrong in reading is raised after those before it."""
         while True:
             batch = self._queue.get()
@@ -60,24 +83,41 @@ class ReadAhead(Generic[ItemT]):
         self._thread.join()
 
     def _read(self) -> None:
-        batch: _Batch[ItemT] = []
-        begin = 0
+        failure: Exception | None = None
+        try:
+            for batch in self._batches():
+                if not self._put(batch):
+                    return
+        except Exception as error:
+            failure = error
+        self._put(failure)
+
+    def _batches(self) -> Iterator[Batch[ItemT]]:
+        """Yield the batches of the share. What goes wrong in reading is raised after the rows before it."""
+        start, prepared = self._start, list[PreparedRow[ItemT]]()
+        number = count = 0
+        is_own = self._share.number == 0
         failure: Exception | None = None
         try:
             for row in self._rows:
-                batch.append(self._prepared(row))
-                if len(batch) >= self._batch_rows or row.end - begin > _BATCH_BYTES:
-                    begin = row.end
-                    if not self._put(batch):
-                        return
-                    batch = []
+                count += 1
+                if is_own:
+                    prepared.append(self._prepared(row))
+                if count >= self._batch_rows or row.end - start.position > _BATCH_BYTES:
+                    if is_own:
+                        yield Batch(start, prepared)
+                        prepared = []
+                    start, count = Place(row.end, row.next_line), 0
+                    number += 1
+                    is_own = number % self._share.of == self._share.number
         except Exception as error:
             failure = error
-        if batch:
-            self._put(batch)
-        self._put(failure)
+        if prepared:
+            yield Batch(start, prepared)
+        if failure is not None:
+            raise failure
 
-    def _put(self, item: _Batch[ItemT] | Exception | None) -> bool:
+    def _put(self, item: Batch[ItemT] | Exception | None) -> bool:
         while not self._is_stopped.is_set():
             try:
                 self._queue.put(item, timeout=0.2)

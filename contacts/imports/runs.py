@@ -4,9 +4,10 @@ import hashlib
 import logging
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final, Generic, get_args
@@ -20,10 +21,9 @@ from django.db import (
     connection,
     transaction,
 )
-from django.db.models import F
 
 from config import clock
-from config.db.contention import pause_for_others
+from config.db.contention import holds_up, pause_for_others
 from config.db.errors import storable_error
 from config.db.statements import execute
 from config.errors import DomainError, TryAgain, UnavailableError
@@ -34,7 +34,8 @@ from config.files.refused import RefusedFile, refused_row
 from config.files.rows import Place
 from contacts.errors import ImportCancelled, ImportRunning
 from contacts.imports.kinds import ImportKind, ItemT, PreparedRow
-from contacts.imports.read_ahead import ReadAhead
+from contacts.imports.processes import Progress, Turn, record_together
+from contacts.imports.read_ahead import Batch, ReadAhead
 from contacts.imports.refused_rows import RefusedRows
 from contacts.models import Import, ImportQuerySet
 from contacts.signals import Effects
@@ -45,6 +46,7 @@ BATCH_ROWS: Final = 2_000
 _ATTEMPTS: Final = 6
 _WAIT_SECONDS: Final = 0.5
 _MOST_CAUSES: Final = 20
+_LOOK_SECONDS: Final = 0.1
 _SETTLE_ROWS: Final = 500_000
 SILENCE: Final = timedelta(seconds=60)
 """After which a command's import of which nothing is heard is taken for dead."""
@@ -67,6 +69,8 @@ class ImportTerms:
     name: str = ""
     refused_file: Path | None = None
     batch_rows: int = BATCH_ROWS
+    jobs: int = 1
+    """Processes that record at the same time; one in any case of ordered rows and of a stream."""
 
 
 def import_file(
@@ -202,35 +206,80 @@ class _Runner(Generic[ItemT]):
     kind: ImportKind[ItemT]
     terms: ImportTerms
     refused: RefusedFile | RefusedRows = field(init=False)
+    turn: Turn = field(default_factory=Turn)
 
     def run(self, file: InputFile, on_progress: OnProgress) -> Import:
         """Import from where the import stands."""
         run = self.stored
         self._open_refused()
         self._move_to(Import.Status.RUNNING, error="", finished_at=None)
-        batches = self._read_ahead(file)
         settled = run.rows // _SETTLE_ROWS
+        is_alone = self.terms.jobs == 1 or self.kind.is_ordered or file.is_stream
+        progresses = self._record(file) if is_alone else self._record_together(file)
         try:
-            for batch in batches:
-                began = time.monotonic()
-                self._decide(batch)
+            for _ in progresses:
                 if run.rows // _SETTLE_ROWS > settled:
                     self._settle()
                     settled = run.rows // _SETTLE_ROWS
                 if not on_progress(run):
+                    progresses.close()
                     return run
-                pause_for_others(time.monotonic() - began)
         except (ImportRunning, ImportCancelled):
             raise
         except Exception as error:
             _renew_connection()
             self._note(error)
             raise
-        finally:
-            batches.stop()
         self._settle()
         self._move_to(Import.Status.DONE, finished_at=clock.now())
         return run
+
+    def _record(self, file: InputFile) -> Generator[Progress, None, None]:
+        """Record the batches of this process, each when the next progress is asked for."""
+        batches = self._read_ahead(file)
+        try:
+            for batch in batches:
+                began = time.monotonic()
+                self._decide(batch)
+                self.turn.end(self._progress)
+                yield self._progress
+                pause_for_others(time.monotonic() - began, besides=self._group)
+        finally:
+            batches.stop()
+
+    def _record_together(self, file: InputFile) -> Generator[Progress, None, None]:
+        """Have several processes record, and follow how far they are."""
+        connection.close()
+        work = partial(self._record_share, file)
+        try:
+            for progress in record_together(self.terms.jobs, self._progress, work):
+                self._progress = progress
+                yield progress
+        finally:
+            # What they told last may not be the last that they did.
+            self.stored.refresh_from_db(fields=Progress._fields)
+
+    def _record_share(self, file: InputFile, turn: Turn) -> Iterator[Progress]:
+        """Record this process's share of the batches."""
+        self.turn = turn
+        connection.settings_dict["OPTIONS"]["application_name"] = self._group
+        with file.reopened() as own:
+            yield from self._record(own)
+
+    @property
+    def _group(self) -> str:
+        """The name under which the database knows the processes of this import."""
+        return f"headrace import {self.stored.id}"
+
+    @property
+    def _progress(self) -> Progress:
+        return Progress(*(getattr(self.stored, name) for name in Progress._fields))
+
+    @_progress.setter
+    def _progress(self, progress: Progress) -> None:
+        for name, value in zip(Progress._fields, progress, strict=True):
+            setattr(self.stored, name, value)
+        self.refused.length = progress.refused_bytes
 
     def _settle(self) -> None:
         if not self.stored.dry_run:
@@ -252,7 +301,7 @@ class _Runner(Generic[ItemT]):
         try:
             for batch in batches:
                 with transaction.atomic(durable=True):
-                    decided = self._decisions(batch)
+                    decided = self._decisions(batch.rows)
                     transaction.set_rollback(True)
                 self._count(decided)
                 lines = (f"line {line['line']:,}: {line['cause']}" for line in decided.refused)
@@ -282,6 +331,7 @@ class _Runner(Generic[ItemT]):
             self.terms.mapping,
             key_prefix=f"import:{self.stored.fingerprint}:",
             batch_rows=self.terms.batch_rows,
+            share=self.turn.share,
         )
 
     def _move_to(self, status: Import.Status, **values: Any) -> None:
@@ -293,49 +343,68 @@ class _Runner(Generic[ItemT]):
         for name, value in values.items():
             setattr(self.stored, name, value)
 
-    def _decide(self, batch: Sequence[PreparedRow[ItemT]]) -> None:
+    def _decide(self, batch: Batch[ItemT]) -> None:
         """Record a batch and move the import on; again if others were in the way, halved if it cannot be stored."""
-        for attempt in range(_ATTEMPTS):
+        failures = 0
+        while True:
             try:
                 self._commit(batch)
                 return
+            except _HoldsUpOthers:
+                # Who has the turn waits for rows of ours: nothing goes on before these are given back.
+                self._take_turn(None)
             except DataError as error:
-                if len(batch) > 1:
-                    middle = len(batch) // 2
-                    self._decide(batch[:middle])
-                    self._decide(batch[middle:])
+                if len(batch.rows) > 1:
+                    for half in batch.halves():
+                        self._decide(half)
                     return
-                batch = [batch[0]._replace(item=None, cause=f"It cannot be stored: {storable_error(error)}")]
+                (row,) = batch.rows
+                cause = f"It cannot be stored: {storable_error(error)}"
+                batch = batch._replace(rows=[row._replace(item=None, cause=cause)])
             except (OperationalError, TryAgain) as error:
-                if attempt == _ATTEMPTS - 1:
+                failures += 1
+                if failures == _ATTEMPTS:
                     raise
                 logger.warning("A batch of the import %s is tried again: %r", self.stored.id, error)
-                time.sleep(_WAIT_SECONDS * 2**attempt)
+                time.sleep(_WAIT_SECONDS * 2 ** (failures - 1))
                 _renew_connection()
                 if self._is_committed(batch):
                     return
 
-    def _commit(self, batch: Sequence[PreparedRow[ItemT]]) -> None:
-        run, last = self.stored, batch[-1].row
+    def _commit(self, batch: Batch[ItemT]) -> None:
+        run, last = self.stored, batch.rows[-1].row
         with transaction.atomic(durable=True):
             # A crash of the server may take the last batches with the place after them: they come again. What is said
             # to be done was committed after them, and waits for the disk.
             execute("SET LOCAL synchronous_commit TO off")
-            self._take_place()
-            decided = self._tried(batch) if run.dry_run else self._decisions(batch)
-            length = self.refused.append(decided.refused)
-            Import.objects.in_workspace(run.workspace_id).filter(id=run.id).update(
-                position=last.end,
-                line=last.next_line,
-                recorded=F("recorded") + decided.recorded,
-                known=F("known") + decided.known,
-                refused=F("refused") + len(decided.refused),
-                refused_bytes=length,
-                updated_at=clock.now(),
+            if is_first := self.turn.is_own:
+                self._take_place()
+            decided = self._tried(batch) if run.dry_run else self._decisions(batch.rows)
+            while not self._take_turn(_LOOK_SECONDS):
+                if holds_up(self._group):
+                    raise _HoldsUpOthers
+            if not is_first:
+                self._take_place()
+            progress = Progress(
+                last.end,
+                last.next_line,
+                run.recorded + decided.recorded,
+                run.known + decided.known,
+                run.refused + len(decided.refused),
+                self.refused.append(decided.refused),
             )
-        self.refused.length = run.refused_bytes = length
-        run.position, run.line = last.end, last.next_line
-        self._count(decided)
+            Import.objects.in_workspace(run.workspace_id).filter(id=run.id).update(
+                **progress._asdict(), updated_at=clock.now()
+            )
+        self._progress = progress
+
+    def _take_turn(self, seconds: float | None) -> bool:
+        """Wait until the batches before have been committed; tells whether they are."""
+        if not self.turn.is_own:
+            if (progress := self.turn.wait(seconds)) is None:
+                return False
+            self._progress = progress
+        return True
 
     def _take_place(self) -> None:
         """Lock the import where it stands: whoever else is at it, or has cancelled it, is noticed before the work.
@@ -349,10 +418,10 @@ class _Runner(Generic[ItemT]):
             is_cancelled = own.filter(status=Import.Status.CANCELLED).exists()
             raise ImportCancelled(run.id) if is_cancelled else ImportRunning(run.id)
 
-    def _tried(self, batch: Sequence[PreparedRow[ItemT]]) -> _Decided:
+    def _tried(self, batch: Batch[ItemT]) -> _Decided:
         """Return what would become of a batch, of which nothing stays."""
         with transaction.atomic():
-            decided = self._decisions(batch)
+            decided = self._decisions(batch.rows)
             transaction.set_rollback(True)
         return decided
 
@@ -361,9 +430,9 @@ class _Runner(Generic[ItemT]):
         self.stored.known += decided.known
         self.stored.refused += len(decided.refused)
 
-    def _is_committed(self, batch: Sequence[PreparedRow[ItemT]]) -> bool:
+    def _is_committed(self, batch: Batch[ItemT]) -> bool:
         """Tell whether a batch whose commit got no answer is stored, and take over what it noted then."""
-        run, last = self.stored, batch[-1].row
+        run, last = self.stored, batch.rows[-1].row
         if not Import.objects.filter(id=run.id, position=last.end, line=last.next_line).exists():
             return False
         run.refresh_from_db()
@@ -390,6 +459,10 @@ class _Runner(Generic[ItemT]):
 
 _PASSING: Final = (OperationalError, InterfaceError, OSError, UnavailableError)
 """Errors that say nothing about the file: of the database, and of the storage."""
+
+
+class _HoldsUpOthers(Exception):
+    """Another process of the import, whose turn comes first, waits for what this one has changed."""
 
 
 def _renew_connection() -> None:

@@ -1,10 +1,11 @@
 """The base of `import_contacts` and `import_events`."""
 
 import gc
+import os
 from argparse import ArgumentParser
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 from uuid import UUID
 
 from django.conf import settings
@@ -65,6 +66,12 @@ class ImportCommand(BaseCommand):
         parser.add_argument(
             "--batch-size", type=int, default=BATCH_ROWS, help="Rows of one transaction, at most."
         )
+        parser.add_argument(
+            "--jobs",
+            type=int,
+            default=None,
+            help="Processes that record at the same time; by default two for a large file on several processors.",
+        )
         parser.add_argument("--dry-run", action="store_true", help="Decide all rows, and record nothing.")
         parser.add_argument(
             "--restart", action="store_true", help="Begin anew, not where an earlier run has stopped."
@@ -77,8 +84,10 @@ class ImportCommand(BaseCommand):
             raise CommandError(f"There is no workspace {options['workspace']}.")
         if options["batch_size"] < 1:
             raise CommandError("--batch-size must be at least 1.")
+        if options["jobs"] is not None and options["jobs"] < 1:
+            raise CommandError("--jobs must be at least 1.")
         try:
-            terms = self._terms(options)
+            mapping = self._mapping(options["map"])
             file = open_file(
                 options["file"],
                 form=options["format"],
@@ -90,17 +99,18 @@ class ImportCommand(BaseCommand):
         if not gc.get_freeze_count():
             freeze_loaded_objects()
         try:
-            self._import(workspace.id, file, terms, options)
+            self._import(workspace.id, file, self._terms(file, mapping, options), options)
         finally:
             file.close()
 
-    def _terms(self, options: dict[str, Any]) -> ImportTerms:
+    def _terms(self, file: InputFile, mapping: ColumnMapping, options: dict[str, Any]) -> ImportTerms:
         return ImportTerms(
-            mapping=self._mapping(options["map"]),
+            mapping=mapping,
             effects=Import.Effects(options["effects"]),
             name=options["name"],
             refused_file=options["refused"],
             batch_rows=options["batch_size"],
+            jobs=options["jobs"] or _usual_jobs(file),
         )
 
     def _mapping(self, named: str | None) -> ColumnMapping:
@@ -176,3 +186,14 @@ class ImportCommand(BaseCommand):
         return (
             f"{run.rows:,} rows, {run.recorded:,} {new}, {run.known:,} {known}, {run.refused:,} refused{dry}"
         )
+
+
+def _usual_jobs(file: InputFile) -> int:
+    """Return how many processes are worth their start."""
+    if file.is_stream or Path(file.path).stat().st_size < _LARGE_BYTES:
+        return 1
+    return min(os.cpu_count() or 1, _USUAL_JOBS)
+
+
+_LARGE_BYTES: Final = 4_000_000
+_USUAL_JOBS: Final = 2

@@ -23,6 +23,7 @@ class EventImport(ImportKind[IncomingEvent]):
 
     kind = Import.Kind.EVENTS
     fields = EVENT_FIELDS
+    is_ordered = False
 
     def prepare(self, mapping: ColumnMapping, row: Row, key: str) -> IncomingEvent:
         """Return the event that a row describes."""
