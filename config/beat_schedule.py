@@ -54,6 +54,12 @@ SCHEDULE: dict[str, dict[str, Any]] = {
         "next_due": "workspaces.schedule.idle_backfills",
         "every": 15,
     },
+    "continue idle uploads": {
+        "task": "contacts.tasks.continue_idle_uploads",
+        "next_due": "contacts.schedule.idle_uploads",
+        "every": 15,
+    },
+    "purge old uploads": {"task": "contacts.tasks.purge_uploads", "every": 3600},
     "remove late data of erased persons": {
         "task": "contacts.tasks.resolve_erasures",
         "next_due": "contacts.schedule.unsettled_erasures",

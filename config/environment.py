@@ -202,6 +202,19 @@ GROUPS: Mapping[str, tuple[Variable, ...]] = {
             "Refused events that a workspace keeps; the oldest go first.", "events"),
         Variable("QUARANTINE_DAYS", int, 30, "How long refused events are kept.", "days"),
     ),
+    "Uploads": (
+        Variable("MAX_UPLOAD_BYTES", int, 1_073_741_824,
+            "Largest file that is uploaded to be imported, as it is sent and unpacked; larger ones are answered"
+            " 413.", "bytes"),
+        Variable("UPLOAD_DAYS", int, 7,
+            "How long an uploaded file and its refused rows are kept once the import is over.", "days"),
+        Variable("UPLOADS_FOLDER", str, Computed("`HEADRACE_HOME/uploads`"),
+            "Folder of uploaded files, and of those that are arriving; hosts of one installation share it."),
+        Variable("UPLOADS_STORAGE", str, "config.files.storage.DurableStorage",
+            "Storage of Django's that keeps uploaded files, the path of its class; by default that folder."),
+        Variable("UPLOADS_STORAGE_OPTIONS", str, "",
+            "Options of that class, a JSON object; by default the folder as `location`."),
+    ),
     "Event ingestion": (
         Variable("GROUP_COMMIT_EVENTS", int, 1000,
             "Most events written in one transaction; 0: each request in its own.", "events"),

@@ -32,6 +32,7 @@ PERSONAL_DATA = [
     "segments.personal_data.PERSONAL_DATA",
     "scoring.personal_data.PERSONAL_DATA",
     "events.personal_data.PERSONAL_DATA",
+    "contacts.imports.personal_data.PERSONAL_DATA",
 ]
 
 # `ItemFormat`s: parse items of batches, also those that were refused at first (see events.stream.item_formats).
@@ -88,6 +89,12 @@ CONTACT_ANSWER_SECTIONS = {
 CONTACT_FILTERS = {
     "segmentId": ("segments.api.filters.ContactsInSegment", "segments:read"),
     "minScore": ("scoring.api.filters.ContactsWithScore", "scoring:read"),
+}
+
+# Imports: the `ImportKind` of each kind of rows (see contacts.imports.uploads).
+IMPORT_KINDS = {
+    "contacts": "contacts.imports.contacts.ContactImport",
+    "events": "events.imports.events.EventImport",
 }
 
 # Exports: which contacts are in the segment of an option.

@@ -4,6 +4,8 @@ Elsewhere: the variables (config.environment), what apps plug in (config.extensi
 publishes (config.beat_schedule) and the admin's menu (config.admin_menu).
 """
 
+import json
+import re
 import sys
 from datetime import timedelta
 from ipaddress import ip_network
@@ -40,6 +42,17 @@ def _secret(name: str) -> str:
     if PRODUCTION:
         raise ImproperlyConfigured(f"{name}: set it in the environment, the same on every node")
     return key_in(HEADRACE_HOME, name.lower())
+
+
+def _json_object(name: str) -> dict[str, Any]:
+    """Return the JSON object of a variable, empty where it is not set."""
+    try:
+        found = json.loads(env(name) or "{}")
+    except ValueError as error:
+        raise ImproperlyConfigured(f"{name}: {error}") from error
+    if not isinstance(found, dict):
+        raise ImproperlyConfigured(f"{name} must be a JSON object")
+    return found
 
 
 def _former_secrets(name: str) -> list[str]:
@@ -391,6 +404,27 @@ CONFIRMATION_SECONDS = env("CONFIRMATION_SECONDS")
 PAST_START_SECONDS = env("PAST_START_SECONDS")
 IMPORT_MAPS = Path(__file__).parent.parent / "dialects"
 """Folders of vendors, with what their exports' columns are called in `imports.yaml`."""
+MAX_UPLOAD_BYTES = env("MAX_UPLOAD_BYTES")
+UPLOAD_DAYS = env("UPLOAD_DAYS")
+UPLOADS_FOLDER = Path(env("UPLOADS_FOLDER", str(HEADRACE_HOME / "uploads")))
+STORAGES: dict[str, dict[str, Any]] = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+    "uploads": {
+        "BACKEND": env("UPLOADS_STORAGE"),
+        "OPTIONS": _json_object("UPLOADS_STORAGE_OPTIONS")
+        or {
+            "location": str(UPLOADS_FOLDER),
+            "file_permissions_mode": 0o600,
+            "directory_permissions_mode": 0o700,
+        },
+    },
+}
+# Addresses whose bodies are files, and come as they are read (see config.http.bodies).
+UPLOAD_PATHS = (
+    re.compile(r"/api/workspaces/[^/]+/imports"),
+    re.compile(r"/admin/contacts/import/add/"),
+)
 EFFECTS_BATCH_SIZE = env("EFFECTS_BATCH_SIZE")
 HEARTBEAT_SECONDS = env("HEARTBEAT_SECONDS")
 

@@ -597,7 +597,7 @@ class RefusedRow(TenantModel):
     content = models.TextField(help_text="a line of JSON; without the row where that names an erased person")
 
     class Meta:
-        indexes: ClassVar = [models.Index(fields=["workspace", "run", "id"], name="refused_row_by_import")]
+        indexes: ClassVar = [models.Index(fields=["workspace", "run", "line"], name="refused_row_by_import")]
 
     def __str__(self) -> str:
         return f"line {self.line:,}: {self.cause}"

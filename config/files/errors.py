@@ -25,3 +25,12 @@ class RowRefused(DomainError):
     """A row that is not taken, with the cause."""
 
     code = "row_refused"
+
+
+class FileTooLarge(DomainError):
+    """A file is larger than it may be, as it was sent or unpacked."""
+
+    code = "file_too_large"
+
+    def __init__(self, most_bytes: int) -> None:
+        super().__init__(f"The file is larger than {most_bytes:,} bytes, as it was sent or unpacked")

@@ -136,14 +136,21 @@ _MOST_PLANS: Final = 1_000
 def load_mapping(fields: Fields, path: Path, section: str) -> ColumnMapping:
     """Read a map from a file of YAML, its section `events` or `contacts`. Raises InvalidMapping."""
     try:
-        loaded = load_document(path.read_bytes())
-    except InvalidDocument as error:
-        place = f"{error.path}: " if error.path else ""
-        raise InvalidMapping(f"The map {path} cannot be read: {place}{error.message}".rstrip(".")) from error
+        content = path.read_bytes()
     except (OSError, ValueError) as error:
         raise InvalidMapping(f"The map {path!s:.200} cannot be read: {error}") from error
+    return read_mapping(fields, content, section, f"The map {path}")
+
+
+def read_mapping(fields: Fields, content: bytes, section: str, name: str = "The map") -> ColumnMapping:
+    """Read a map from a document of YAML, or of JSON, which is YAML too. Raises InvalidMapping."""
+    try:
+        loaded = load_document(content)
+    except InvalidDocument as error:
+        place = f"{error.path}: " if error.path else ""
+        raise InvalidMapping(f"{name} cannot be read: {place}{error.message}".rstrip(".")) from error
     if not isinstance(found := loaded.get(section), dict) or not found:
-        raise InvalidMapping(f"The map {path} has no section `{section}` with fields")
+        raise InvalidMapping(f"{name} has no section `{section}` with fields")
     return ColumnMapping(fields, found)
 
 

@@ -1,6 +1,7 @@
 """Open a file of rows, whatever its form: CSV, JSON Lines, gzip of both, Parquet; a path or standard input."""
 
 import hashlib
+import os
 import shutil
 import sys
 import tempfile
@@ -45,15 +46,22 @@ def open_file(path: str, *, form: Form | None = None, encoding: str = "", delimi
 class InputFile:
     """A file of rows, a context manager that closes it. A stream, standard input or a pipe, can be read once."""
 
-    def __init__(self, path: str, form: Form | None, encoding: str, delimiter: str) -> None:
+    def __init__(
+        self, path: str, form: Form | None, encoding: str, delimiter: str, *, file: IO[bytes] | None = None
+    ) -> None:
+        """`file`: one that is open already, and can be read at any place; `path` only names it then."""
         if delimiter and not is_delimiter(delimiter):
             raise UnreadableFile("A delimiter is one character, and neither a quote nor the end of a line")
         self.path = path
-        self._is_standard_input = path == STANDARD_INPUT
+        self._is_standard_input = path == STANDARD_INPUT and file is None
         self._file: IO[bytes]
         try:
-            self._file = sys.stdin.buffer if self._is_standard_input else Path(path).open("rb")  # noqa: SIM115
-            self.is_stream = self._is_standard_input or not Path(path).is_file()
+            if file is not None:
+                file.seek(0)
+                self._file, self.is_stream = file, False
+            else:
+                self._file = sys.stdin.buffer if self._is_standard_input else Path(path).open("rb")  # noqa: SIM115
+                self.is_stream = self._is_standard_input or not Path(path).is_file()
             head = self._file.read(BLOCK_BYTES)
         except OSError as error:
             raise UnreadableFile(f"{path} cannot be read: {error.strerror or error}") from error
@@ -90,11 +98,16 @@ class InputFile:
         return InputFile(self.path, self.form, self._encoding, self._delimiter)
 
     @property
+    def encoding(self) -> str:
+        """The encoding of its text, "" for UTF-8."""
+        return self._encoding
+
+    @property
     def size(self) -> int | None:
         """The bytes of the file where positions count these, for progress."""
         if self.is_stream or self._is_packed or self._encoding or self.form == "parquet":
             return None
-        return Path(self.path).stat().st_size
+        return self._file.seek(0, os.SEEK_END)
 
     @cached_property
     def fingerprint(self) -> str:

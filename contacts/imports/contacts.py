@@ -1,6 +1,7 @@
 """Import contacts: each row makes one, or adds what it says to the one that its identifiers find."""
 
 from collections.abc import Mapping, Sequence
+from typing import Self
 from uuid import UUID
 
 from config.errors import DomainError
@@ -26,6 +27,11 @@ class ContactImport(ImportKind[ContactRow]):
         """`overwrites_consents`: what a file says of consents counts, whatever was said later."""
         self._overwrites = overwrites_consents
         self.options = {"consents": "overwrite"} if overwrites_consents else {}
+
+    @classmethod
+    def with_options(cls, options: Mapping[str, str]) -> Self:
+        """Return the kind with what was chosen for an import."""
+        return cls(overwrites_consents=options.get("consents") == "overwrite")
 
     def prepare(self, mapping: ColumnMapping, row: Row, key: str) -> ContactRow:
         """Return the contact that a row describes."""

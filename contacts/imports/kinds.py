@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import ClassVar, Generic, NamedTuple, TypeVar
+from typing import ClassVar, Generic, NamedTuple, Self, TypeVar
 from uuid import UUID
 
 from config.files.mapping import ColumnMapping, Fields
@@ -39,6 +39,11 @@ class ImportKind(ABC, Generic[ItemT]):
     """What else was chosen for an import of this kind; the same file with other options is another import."""
     is_ordered: ClassVar[bool]
     """Whether a row may change what an earlier one said: one process records such rows, one after the other."""
+
+    @classmethod
+    def with_options(cls, options: Mapping[str, str]) -> Self:
+        """Return the kind with what was chosen for an import (`options`)."""
+        return cls()
 
     @abstractmethod
     def prepare(self, mapping: ColumnMapping, row: Row, key: str) -> ItemT:

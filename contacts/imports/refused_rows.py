@@ -74,8 +74,14 @@ def _identifiers_in(value: Any, kinds: Collection[str]) -> Iterator[Identificati
             yield kind, spelled
 
 
+def names_erased(run: Import) -> bool:
+    """Tell whether a refused row of an upload names somebody who was erased."""
+    rows = RefusedRow.objects.in_workspace(run.workspace_id).filter(run=run, cause=_ERASED)
+    return bool(rows.exists())
+
+
 def refused_lines(run: Import) -> Iterable[bytes]:
     """Yield the lines of an upload's refused rows, in their order."""
-    rows = RefusedRow.objects.in_workspace(run.workspace_id).filter(run=run).order_by("id")
+    rows = RefusedRow.objects.in_workspace(run.workspace_id).filter(run=run).order_by("line")
     for content in rows.values_list("content", flat=True).iterator(_CHUNK):
         yield content.encode()

@@ -10,7 +10,7 @@ from datetime import timedelta
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final, Generic, get_args
+from typing import Any, Final, Generic, Protocol, get_args
 from uuid import UUID
 
 from django.db import (
@@ -175,11 +175,42 @@ def _begin(
     )
 
 
-def fingerprint_of(file: InputFile, name: str) -> str:
+def note_error(run: Import, error: Exception) -> None:
+    """Keep why an import stopped: it failed, but for an upload where the cause may pass: that goes on later.
+
+    Raises ImportCancelled.
+    """
+    text = error.message if isinstance(error, DomainError) else storable_error(error)
+    if run.origin != Import.Origin.COMMAND and isinstance(error, _PASSING):
+        _move_to(run, Import.Status.RUNNING, error=text, updated_at=clock.now())
+    else:
+        _move_to(run, Import.Status.FAILED, error=text, finished_at=clock.now())
+
+
+def _move_to(run: Import, status: Import.Status, **values: Any) -> None:
+    """Set the status and what goes with it. Raises ImportCancelled."""
+    values["status"] = status
+    own = Import.objects.in_workspace(run.workspace_id).filter(id=run.id)
+    if not own.exclude(status=Import.Status.CANCELLED).update(**values):
+        raise ImportCancelled(run.id)
+    for name, value in values.items():
+        setattr(run, name, value)
+
+
+class Fingerprinted(Protocol):
+    """A file whose content has a hash."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Return the hash."""
+
+
+def fingerprint_of(file: InputFile | Fingerprinted, name: str) -> str:
     """Return what tells a file from others: its content, or the name that was given for it."""
     if name:
         return hashlib.blake2b(f"name:{name}".encode(), digest_size=16).hexdigest()
-    return secrets.token_hex(16) if file.is_stream else file.fingerprint
+    is_read_once = isinstance(file, InputFile) and file.is_stream
+    return secrets.token_hex(16) if is_read_once else file.fingerprint
 
 
 def _refused_path(file: InputFile, name: str) -> Path:
@@ -212,7 +243,7 @@ class _Runner(Generic[ItemT]):
         """Import from where the import stands."""
         run = self.stored
         self._open_refused()
-        self._move_to(Import.Status.RUNNING, error="", finished_at=None)
+        _move_to(run, Import.Status.RUNNING, error="", finished_at=None)
         settled = run.rows // _SETTLE_ROWS
         is_alone = self.terms.jobs == 1 or self.kind.is_ordered or file.is_stream
         progresses = self._record(file) if is_alone else self._record_together(file)
@@ -228,10 +259,10 @@ class _Runner(Generic[ItemT]):
             raise
         except Exception as error:
             _renew_connection()
-            self._note(error)
+            note_error(run, error)
             raise
         self._settle()
-        self._move_to(Import.Status.DONE, finished_at=clock.now())
+        _move_to(run, Import.Status.DONE, finished_at=clock.now())
         return run
 
     def _record(self, file: InputFile) -> Generator[Progress, None, None]:
@@ -285,14 +316,6 @@ class _Runner(Generic[ItemT]):
         if not self.stored.dry_run:
             self.kind.settle(self.workspace_id)
 
-    def _note(self, error: Exception) -> None:
-        """Keep an error; an upload goes on later where it may pass."""
-        text = error.message if isinstance(error, DomainError) else storable_error(error)
-        if self.stored.origin != Import.Origin.COMMAND and isinstance(error, _PASSING):
-            self._move_to(Import.Status.RUNNING, error=text, updated_at=clock.now())
-        else:
-            self._move_to(Import.Status.FAILED, error=text, finished_at=clock.now())
-
     def try_out(self, file: InputFile, on_progress: OnProgress) -> list[str]:
         """Decide all, keep nothing but the counts."""
         run = self.stored
@@ -333,15 +356,6 @@ class _Runner(Generic[ItemT]):
             batch_rows=self.terms.batch_rows,
             share=self.turn.share,
         )
-
-    def _move_to(self, status: Import.Status, **values: Any) -> None:
-        """Set the status and what goes with it. Raises ImportCancelled."""
-        values["status"] = status
-        own = Import.objects.in_workspace(self.workspace_id).filter(id=self.stored.id)
-        if not own.exclude(status=Import.Status.CANCELLED).update(**values):
-            raise ImportCancelled(self.stored.id)
-        for name, value in values.items():
-            setattr(self.stored, name, value)
 
     def _decide(self, batch: Batch[ItemT]) -> None:
         """Record a batch and move the import on; again if others were in the way, halved if it cannot be stored."""

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, ClassVar, Final
 from uuid import UUID
 
-from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.db import Error
 
@@ -19,6 +18,7 @@ from config.files.reading import InputFile, open_file
 from config.ids import NO_ID, parse_uuid
 from config.runtime.garbage_collection import freeze_loaded_objects
 from contacts.imports.kinds import ImportKind
+from contacts.imports.maps import vendor_map
 from contacts.imports.runs import BATCH_ROWS, ImportTerms, import_file, try_file
 from contacts.models import Import
 from workspaces.management.backfill import INTERRUPTED, interruption
@@ -117,9 +117,9 @@ class ImportCommand(BaseCommand):
         """Return the map of a file, or a vendor's. Raises InvalidMapping."""
         if named is None:
             return ColumnMapping(self.kind.fields)
-        shipped: Path = settings.IMPORT_MAPS / named / "imports.yaml"
-        path = shipped if named.isidentifier() and shipped.exists() else Path(named)
-        return load_mapping(self.kind.fields, path, self.kind.kind.value)
+        return vendor_map(self.kind, named) or load_mapping(
+            self.kind.fields, Path(named), self.kind.kind.value
+        )
 
     def _import(
         self, workspace_id: UUID, file: InputFile, terms: ImportTerms, options: dict[str, Any]

@@ -121,6 +121,6 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name="refusedrow",
-            index=models.Index(fields=["workspace", "run", "id"], name="refused_row_by_import"),
+            index=models.Index(fields=["workspace", "run", "line"], name="refused_row_by_import"),
         ),
     ]

@@ -48,6 +48,7 @@ def test_what_is_read_is_in_the_table_and_what_is_in_the_table_is_read() -> None
                 "_mailbox",
                 "_secret",
                 "_former_secrets",
+                "_json_object",
             }:
                 read |= {argument.value for argument in node.args[:1] if isinstance(argument, ast.Constant)}
     of_each_work = {

@@ -1,4 +1,4 @@
--- Of the migrations: 694deaee7d41d5dd7f3a3c1042682a245c06c8c78c245027cdd615d2ad0851bd
+-- Of the migrations: 383a44b349b7259e74fb61748df144eda43b5376d16191ad0c67c674ced51a10
 CREATE FUNCTION public.contacts_parts(workspace uuid, value text) RETURNS text[]
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
     AS $$
@@ -1374,7 +1374,7 @@ CREATE INDEX oauth2_provider_refreshtoken_user_id_da837fce ON public.oauth2_prov
 CREATE INDEX parked_by_key ON public.events_parkedeffect USING btree (workspace_id, effect, subject);
 CREATE INDEX refused_event_by_cause ON public.events_refusedevent USING btree (workspace_id, name, code, id);
 CREATE INDEX refused_event_by_time ON public.events_refusedevent USING btree (workspace_id, id);
-CREATE INDEX refused_row_by_import ON public.contacts_refusedrow USING btree (workspace_id, run_id, id);
+CREATE INDEX refused_row_by_import ON public.contacts_refusedrow USING btree (workspace_id, run_id, line);
 CREATE INDEX rehearsal_by_campaign ON public.campaigns_rehearsal USING btree (workspace_id, campaign_id, id);
 CREATE INDEX rehearsal_unfinished ON public.campaigns_rehearsal USING btree (workspace_id, id) WHERE (((status)::text = 'QUEUED'::text) OR ((status)::text = 'RUNNING'::text));
 CREATE INDEX rehearsed_by_contact ON public.campaigns_rehearsedenrollment USING btree (workspace_id, contact_id);

@@ -176,6 +176,7 @@ def test_an_idle_beat_publishes_next_to_nothing(time, workspace, jane):
     names = [name for name, _ in scheduler.published]
     assert sorted(name for name in names if name != "record worker heartbeat") == [
         "create partitions ahead",
+        "purge old uploads",
         "purge rows of deleted segments",
     ]
     assert names.count("record worker heartbeat") <= 600 / settings.HEARTBEAT_SECONDS

@@ -1,0 +1,33 @@
+"""Maps of columns: those of vendors, which come along, and those that are given as a text."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from django.conf import settings
+
+from config.files.mapping import ColumnMapping, load_mapping, read_mapping
+from contacts.imports.kinds import ImportKind
+from contacts.models import Import
+
+
+def vendors(kind: Import.Kind) -> list[str]:
+    """Return the vendors of whose exports of a kind there is a map, by name."""
+    paths = sorted(settings.IMPORT_MAPS.glob("*/imports.yaml"))
+    return [path.parent.name for path in paths if kind.value in yaml.safe_load(path.read_text("utf-8"))]
+
+
+def vendor_map(kind: ImportKind[Any], name: str) -> ColumnMapping | None:
+    """Return a vendor's map, None where there is no such vendor. Raises InvalidMapping if it has none of the kind."""
+    path: Path = settings.IMPORT_MAPS / name / "imports.yaml"
+    if not (name.isidentifier() and path.exists()):
+        return None
+    return load_mapping(kind.fields, path, kind.kind.value)
+
+
+def map_from_text(kind: ImportKind[Any], text: str) -> ColumnMapping:
+    """Return the map that a text names or is: a vendor, or a document; "" is none. Raises InvalidMapping."""
+    text = text.strip()
+    if not text:
+        return ColumnMapping(kind.fields)
+    return vendor_map(kind, text) or read_mapping(kind.fields, text.encode(), kind.kind.value)
