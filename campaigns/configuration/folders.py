@@ -15,6 +15,7 @@ from campaigns.errors import ConfigurationFault, InvalidConfiguration
 from config.files.documents import InvalidDocument, load_document
 
 SUFFIX: Final = ".yaml"
+MAX_FILE_BYTES: Final = 4_194_304
 _LONGEST_STEM: Final = 80
 _DIGEST: Final = 10
 # Devices of Windows, which cannot be files there, whatever follows the dot.
@@ -61,7 +62,7 @@ def read_folder(folder: Path, kinds: Sequence[str]) -> dict[str, list[Document]]
                 faults.append(ConfigurationFault(path, "", f"Its name must end with {SUFFIX}."))
             elif file.suffix == SUFFIX:
                 try:
-                    found[kind].append(Document(path, load_document(file.read_bytes())))
+                    found[kind].append(Document(path, load_document(_content(file, folder))))
                 except InvalidDocument as error:
                     faults.append(ConfigurationFault(path, error.path, error.message))
     if faults:
@@ -85,14 +86,37 @@ def write_folder(folder: Path, files: Mapping[str, str], keys: Mapping[str, str]
         file
         for kind, key in keys.items()
         for file in (folder / kind).glob(f"*{SUFFIX}")
-        if f"{kind}/{file.name}" not in files and _is_ours(file, key)
+        if f"{kind}/{file.name}" not in files and _is_ours(file, folder, key)
     ]
     # Before the rest is written: to some file systems `Buyers.yaml` and `buyers.yaml` are the same file.
     for file in stale:
         file.unlink()
     for path, text in files.items():
-        (folder / path).write_bytes(text.encode())
+        _write(folder / path, text.encode())
     return len(stale)
+
+
+def _write(file: Path, content: bytes) -> None:
+    """Put a file in its place at once; a link there is replaced, not followed."""
+    draft = file.with_name(f"{file.name}.new")
+    draft.unlink(missing_ok=True)
+    draft.write_bytes(content)
+    draft.replace(file)
+
+
+def _content(file: Path, folder: Path) -> bytes:
+    """Return what a file has. Raises InvalidDocument for links that lead out of the folder, pipes, and long files."""
+    try:
+        target = file.resolve(strict=True)
+        if not (target.is_file() and target.is_relative_to(folder.resolve())):
+            raise InvalidDocument("", "It is no file of this folder.")
+        if target.stat().st_size > MAX_FILE_BYTES:
+            raise InvalidDocument("", f"It has more than {MAX_FILE_BYTES:,} bytes.")
+        return target.read_bytes()
+    except (OSError, RuntimeError) as error:
+        # A link to itself is a RuntimeError before Python 3.13.
+        reason = error.strerror if isinstance(error, OSError) else "it is a link to itself"
+        raise InvalidDocument("", f"It cannot be read: {reason}.") from error
 
 
 def _is_telling(slug: str) -> bool:
@@ -104,8 +128,8 @@ def _with_digest(slug: str, name: str) -> str:
     return f"{slug[:_LONGEST_STEM]}-{digest}".lstrip("-")
 
 
-def _is_ours(file: Path, key: str) -> bool:
+def _is_ours(file: Path, folder: Path, key: str) -> bool:
     try:
-        return isinstance(load_document(file.read_bytes()).get(key), str)
-    except (InvalidDocument, OSError):
+        return isinstance(load_document(_content(file, folder)).get(key), str)
+    except InvalidDocument:
         return False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from graphlib import CycleError, TopologicalSorter
 from typing import Any, Final
 from uuid import UUID
 
@@ -104,20 +105,14 @@ def segments_named_in_rule(raw: Any) -> Iterator[str]:
 
 def in_order(needs: Mapping[str, Collection[str]]) -> list[str]:
     """Return names such that each follows what it needs. Raises ValueError with a chain that needs itself."""
-    order: dict[str, None] = {}
-    for start in sorted(needs):
-        _visit(start, needs, order, [])
-    return list(order)
-
-
-def _visit(name: str, needs: Mapping[str, Collection[str]], order: dict[str, None], chain: list[str]) -> None:
-    if name in chain:
-        raise ValueError(" → ".join([*chain[chain.index(name) :], name]))
-    if name in order or name not in needs:
-        return
-    for needed in sorted(needs[name]):
-        _visit(needed, needs, order, [*chain, name])
-    order[name] = None
+    known = {name: sorted(needed for needed in needs[name] if needed in needs) for name in sorted(needs)}
+    try:
+        return list(TopologicalSorter(known).static_order())
+    except CycleError as error:
+        # There, what needs another comes after it; where the ring begins is by chance.
+        ring = list(reversed(error.args[1][1:]))
+        first = ring.index(min(ring))
+        raise ValueError(" → ".join([*ring[first:], *ring[:first], ring[first]])) from error
 
 
 def _with_condition(raw: Any, path: str, rename: Rename) -> Any:

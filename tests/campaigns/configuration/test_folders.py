@@ -1,10 +1,11 @@
 """Files are named after their objects, and a folder is read and written with care for what else is in it."""
 
+import os
 import re
 
 import pytest
 
-from campaigns.configuration.folders import file_names, read_folder, write_folder
+from campaigns.configuration.folders import MAX_FILE_BYTES, file_names, read_folder, write_folder
 from campaigns.errors import InvalidConfiguration
 
 KINDS = ["segments", "templates"]
@@ -71,6 +72,49 @@ def test_every_file_that_cannot_be_read_is_named(tmp_path):
         "segments/a.yaml",
         "segments/b.yaml",
         "segments/c.yml",
+    ]
+
+
+def _long(file, outside):
+    file.write_bytes(b"name: a\nbody: " + b"x" * MAX_FILE_BYTES)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda file, outside: file.symlink_to(outside), "no file of this folder"),
+        (lambda file, outside: os.mkfifo(file), "no file of this folder"),
+        (lambda file, outside: file.symlink_to("/dev/zero"), "no file of this folder"),
+        (lambda file, outside: file.mkdir(), "no file of this folder"),
+        (lambda file, outside: file.symlink_to(file), "cannot be read"),
+        (lambda file, outside: file.symlink_to(outside.with_name("nowhere")), "cannot be read"),
+        (_long, "more than"),
+    ],
+    ids=["link out", "pipe", "device", "folder", "link to itself", "dangling link", "long"],
+)
+def test_only_files_of_the_folder_are_read(tmp_path, make, message):
+    folder, outside = tmp_path / "folder", tmp_path / "outside.yaml"
+    outside.write_text("name: Outside")
+    write_folder(folder, {"segments/a.yaml": "name: A\n"}, KEYS)
+    make(folder / "segments" / "b.yaml", outside)
+    with pytest.raises(InvalidConfiguration, match=message) as refused:
+        read_folder(folder, KINDS)
+    assert [fault.file for fault in refused.value.faults] == ["segments/b.yaml"]
+
+
+def test_a_link_inside_is_read_and_one_that_is_written_over_is_replaced(tmp_path):
+    folder, outside = tmp_path / "folder", tmp_path / "outside.yaml"
+    outside.write_text("name: Outside")
+    write_folder(folder, {"segments/a.yaml": "name: A\n"}, KEYS)
+    (folder / "templates").mkdir()
+    (folder / "templates" / "a.yaml").symlink_to(folder / "segments" / "a.yaml")
+    assert [document.value for document in read_folder(folder, ["templates"])["templates"]] == [{"name": "A"}]
+    (folder / "segments" / "b.yaml").symlink_to(outside)
+    write_folder(folder, {"segments/a.yaml": "name: A\n", "segments/b.yaml": "name: B\n"}, KEYS)
+    assert outside.read_text() == "name: Outside"
+    assert [document.value["name"] for document in read_folder(folder, ["segments"])["segments"]] == [
+        "A",
+        "B",
     ]
 
 

@@ -1,11 +1,14 @@
 """A dump applied is the same dump; a plan says what an application does, and one that fails has done nothing."""
 
+from itertools import pairwise
+
 import pytest
 from django.contrib.admin.models import ADDITION, CHANGE, DELETION, LogEntry
 
 from campaigns.configuration.folders import read_folder, write_folder
 from campaigns.configuration.kinds import KINDS
 from campaigns.configuration.plans import dump_configuration, plan_configuration
+from campaigns.configuration.references import in_order
 from campaigns.errors import ConfigurationChanged, InvalidConfiguration
 from campaigns.models import Campaign, Template
 from contacts.profiles.fields import create_field
@@ -189,6 +192,15 @@ def test_segments_that_build_on_one_another_are_applied_in_their_order(workspace
     ring = document("segments/d.yaml", name="d", rules={"type": "segment", "segment": "a"})
     with pytest.raises(InvalidConfiguration, match="a → b → c → d → a"):
         apply(workspace, {"segments": [*chain, ring]})
+
+
+def test_what_builds_on_very_many_others_has_an_order():
+    names = [f"s{place:05}" for place in range(5_000)]
+    needs = {name: [needed] for name, needed in pairwise(names)}
+    assert in_order({**needs, names[-1]: []}) == names[::-1]
+    with pytest.raises(ValueError, match="s00000 → s00001 → s00002") as ring:
+        in_order({**needs, names[-1]: [names[0]]})
+    assert str(ring.value).endswith("s04999 → s00000")
 
 
 def test_what_the_folder_lacks_is_deleted_only_by_prune_and_only_of_its_kinds(workspace, filled):
