@@ -159,13 +159,17 @@ def purge_stale_rows(workspace_id: UUID, versions: Sequence[UUID] = ()) -> int:
 
 def _wanted_aggregates(workspace_id: UUID) -> set[AggregateSpec]:
     """Return what segment rules read, those of drafts and parked segments too; other rules read no aggregates."""
-    wanted: set[AggregateSpec] = set()
-    for rules in Segment.objects.in_workspace(workspace_id).dynamic().values_list("rule", "draft_rule"):
-        for raw in rules:
-            # One that cannot be read any more is evaluated by nobody.
-            with suppress(InvalidCondition):
-                wanted |= aggregates_of_rule(parse_rule(raw)) if raw is not None else frozenset()
-    return wanted
+    return set().union(*map(aggregates_of, Segment.objects.in_workspace(workspace_id).dynamic()))
+
+
+def aggregates_of(segment: Segment) -> set[AggregateSpec]:
+    """Return what a segment's rule and its draft read of all time."""
+    found: set[AggregateSpec] = set()
+    for raw in (segment.rule, segment.draft_rule):
+        # One that cannot be read any more is evaluated by nobody.
+        with suppress(InvalidCondition):
+            found |= aggregates_of_rule(parse_rule(raw)) if raw is not None else frozenset()
+    return found
 
 
 def _segment_with(workspace_id: UUID, segment_id: UUID, **state: Any) -> Segment | None:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
 from django.db import IntegrityError, transaction
 
 from config import clock
+from events.aggregates.registry import reset_aggregates
 from events.errors import InvalidCondition
 from events.processing.passes import bump_rules_version
 from events.rules import Rule, find_rule_warnings, parse_rule
 from events.rules.parser import declared_types, referenced_segment_ids, validate_segments
 from scoring.models import ScoringRule
-from segments.build import promote_draft, retire, start_build
+from segments.build import aggregates_of, promote_draft, retire, start_build
 from segments.errors import (
     InvalidSegmentName,
     SegmentExists,
@@ -131,6 +132,26 @@ def rebuild_segment(workspace_id: UUID, segment: Segment) -> Segment:
     check_rule(workspace_id, raw, segment)
     start_build(segment, dict(raw), publishes=publishes, now=clock.now())
     return _save(segment)
+
+
+@transaction.atomic
+def recount_segments(workspace_id: UUID, segments: Sequence[Segment]) -> list[Segment]:
+    """Build segments again, and count anew what their rules read of all time.
+
+    Returns them, with those that read the same. For aggregates that are not what the stream says, after imports
+    without effects, say. Raises as rebuild_segment.
+    """
+    bump_rules_version(workspace_id)
+    chosen = {segment.id for segment in segments}
+    reads = {
+        segment: aggregates_of(segment) for segment in Segment.objects.in_workspace(workspace_id).dynamic()
+    }
+    wanted = {spec for segment, specs in reads.items() if segment.id in chosen for spec in specs}
+    reset_aggregates(workspace_id, wanted)
+    concerned = [
+        segment for segment, specs in reads.items() if segment.id in chosen or not wanted.isdisjoint(specs)
+    ]
+    return [rebuild_segment(workspace_id, segment) for segment in concerned]
 
 
 @transaction.atomic

@@ -60,6 +60,15 @@ def register_aggregates(workspace_id: UUID, specs: Collection[AggregateSpec]) ->
     )
 
 
+def reset_aggregates(workspace_id: UUID, specs: Collection[AggregateSpec]) -> None:
+    """Have aggregates built anew by the next builds that read them; until then nobody reads or maintains them.
+
+    Call it in the edit's transaction, under the rules' lock.
+    """
+    keys = [spec.key for spec in specs]
+    Aggregate.objects.in_workspace(workspace_id).filter(key__in=keys).update(lanes_built=0)
+
+
 def purge_aggregates(workspace_id: UUID, wanted: Callable[[], Collection[AggregateSpec]]) -> int:
     """Delete the aggregates that no rule reads any more, with contacts' values. Returns how many values.
 

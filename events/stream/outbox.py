@@ -9,7 +9,7 @@ import orjson
 from django.db import connection
 from django.db.models.signals import post_save
 
-from config import ids
+from config import clock, ids
 from config.db.arrays import array
 from config.db.statements import fetch_all
 from events.models import EffectsLevel, Event, EventBatch
@@ -105,14 +105,28 @@ def insert_events(
 
 
 def enqueue_events(
-    workspace_id: UUID, events: Iterable[tuple[UUID, UUID]], *, level: int, is_repeat: bool = False
+    workspace_id: UUID,
+    events: Iterable[tuple[UUID, UUID]],
+    *,
+    level: int,
+    is_repeat: bool = False,
+    is_history: bool = False,
 ) -> int:
-    """Enqueue (event, contact) pairs of stored events for their effects. Returns the batches."""
+    """Enqueue (event, contact) pairs of stored events for their effects; history behind all else.
+
+    Returns the batches.
+    """
+    queued_at = clock.now() + (BEHIND_ALL if is_history else timedelta())
     batches = [
         EventBatch(
-            workspace_id=workspace_id, lane=lane, event_ids=event_ids, level=level, is_repeat=is_repeat
+            id=ids.uuid7(queued_at, place),
+            workspace_id=workspace_id,
+            lane=lane,
+            event_ids=event_ids,
+            level=level,
+            is_repeat=is_repeat,
         )
-        for lane, event_ids in _events_by_lane(events)
+        for place, (lane, event_ids) in enumerate(_events_by_lane(events))
     ]
     EventBatch.objects.bulk_create(batches)
     _publish_batches(batches)

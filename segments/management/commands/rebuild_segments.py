@@ -1,7 +1,7 @@
 """Build segments anew."""
 
 from argparse import ArgumentParser
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -10,7 +10,7 @@ from config.db.backfill import Batch
 from contacts.models import Contact
 from events.stream.outbox import LANE_COUNT
 from segments.build import BUILDS, PUBLICATIONS
-from segments.definitions import get_segment, rebuild_segment
+from segments.definitions import get_segment, rebuild_segment, recount_segments
 from segments.management.selection import add_selection, chosen_segments
 from segments.models import Segment
 from workspaces.management.backfill import BackfillCommand, CommandWork
@@ -32,12 +32,18 @@ class Command(BackfillCommand):
         parser.add_argument(
             "--wait", action="store_true", help="Do the work in this process, and return when it is done."
         )
+        parser.add_argument(
+            "--recount",
+            action="store_true",
+            help="Count anew, from the stream, what rules read of all time; all that read the same are built.",
+        )
 
     def works(self, options: Mapping[str, Any]) -> Iterator[CommandWork]:
         """Yield each workspace that has segments with rules."""
         for workspace, segments in chosen_segments(options):
             if dynamic := [segment for segment in segments if not segment.is_static]:
-                work = partial(_rebuild, workspace.id, dynamic, options["wait"], options["dry_run"])
+                start = recount_segments if options["recount"] else _start_builds
+                work = partial(_rebuild, workspace.id, dynamic, start, options["wait"], options["dry_run"])
                 total = partial(_total, workspace.id, len(dynamic)) if options["wait"] else None
                 yield CommandWork(workspace.id, workspace.name, work, total=total, is_atomic=False)
 
@@ -46,14 +52,23 @@ def _total(workspace_id: UUID, segments: int) -> int:
     return Contact.objects.in_workspace(workspace_id).canonical().count() * segments
 
 
+def _start_builds(workspace_id: UUID, segments: Sequence[Segment]) -> list[Segment]:
+    return [rebuild_segment(workspace_id, segment) for segment in segments]
+
+
 def _rebuild(
-    workspace_id: UUID, segments: Sequence[Segment], wait: bool, is_dry: bool, cursor: Any, limit: int
+    workspace_id: UUID,
+    segments: Sequence[Segment],
+    start: Callable[[UUID, Sequence[Segment]], Sequence[Segment]],
+    wait: bool,
+    is_dry: bool,
+    cursor: Any,
+    limit: int,
 ) -> Batch:
     """Start all builds, then work on the first that is not done; the cursor has what is left, and where it is."""
     if cursor is None:
         if not is_dry:
-            for segment in segments:
-                rebuild_segment(workspace_id, segment)
+            segments = start(workspace_id, segments)
         left = [str(segment.id) for segment in segments]
         counts = {"builds started": len(left)}
         return Batch({"left": left, "lane": 0} if wait and not is_dry else None, counts=counts)
