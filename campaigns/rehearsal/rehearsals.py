@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from time import monotonic
 from typing import Any, Final
@@ -40,6 +40,7 @@ MAX_VERSIONS: Final = 2
 KEPT: Final = 20
 """Rehearsals of a campaign that are kept; the oldest go first."""
 _REPORT_SECONDS: Final = 1.0
+_EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @transaction.atomic
@@ -59,6 +60,8 @@ def order_rehearsal(
     """
     if since >= until:
         raise InvalidRehearsal("until", "Must be after the beginning.")
+    if since < _EARLIEST:
+        raise InvalidRehearsal("since", "Must not be before 1970: nothing happened before.")
     if until > clock.now():
         raise InvalidRehearsal("until", "Must be past: a rehearsal is about what has happened.")
     if not versions:

@@ -1,6 +1,8 @@
 """Rehearsals write nothing but their report, run again after a dead process, and compare two versions."""
 
 import json
+import sys
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from io import StringIO
 
@@ -9,17 +11,21 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 
 from campaigns.errors import InvalidRehearsal
-from campaigns.journeys.lifecycle import create_campaign, update_campaign
+from campaigns.journeys.lifecycle import activate_campaign, create_campaign, update_campaign
+from campaigns.messaging.channel_settings import save_channel
 from campaigns.models import Enrollment, Message, Rehearsal
 from campaigns.rehearsal.rehearsals import order_rehearsal, run_waiting
 from campaigns.rehearsal.session import hide_tables, run_in_session
 from campaigns.schedule import REHEARSAL_SILENCE
 from config import clock
+from contacts.crud import update_contact
+from contacts.models import Contact
 from contacts.references import ContactChanges, ContactReference
 from events.processing.passes import apply_effects
 from events.stream.recording import record_events
 from events.stream.types import IncomingEvent, SchemaPolicy
-from tests.campaigns.factories import a_campaign, definition, marks, node, on_event, sends
+from tests.campaigns.factories import a_campaign, definition, marks, node, on_event, sends, work
+from tests.campaigns.messages import a_template, deliver_ready
 from tests.native import NativeClient
 from tests.segments.factories import a_segment, attribute, did
 from tests.workspaces.factories import WorkspaceFactory
@@ -95,6 +101,62 @@ def test_nothing_is_written_but_the_report(workspace):
         ("EMAIL", "SENT"),
         ("WEBHOOK", "SENT"),
     ]
+
+
+_heard: list[str] | None = None
+
+
+def _hear(event, arguments):
+    if _heard is not None and event.startswith(("socket.connect", "socket.get", "socket.send", "subprocess")):
+        _heard.append(f"{event} {arguments[1:]}")
+
+
+sys.addaudithook(_hear)
+
+
+@contextmanager
+def calls_out():
+    """Collect whatever Python asks of the network meanwhile; the database's client asks by itself."""
+    global _heard
+    _heard = found = []
+    try:
+        yield found
+    finally:
+        _heard = None
+
+
+def test_nothing_leaves(workspace, settings):
+    settings.EMAIL_BACKEND = "campaigns.messaging.channels.email.SMTPBackend"
+    settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", 9
+    save_channel(workspace.id, "email", sender="Shop <shop@shop.test>")
+    save_channel(workspace.id, "telegram", secret="123:TOKEN")
+    chat = a_template(workspace, "Hi", channel="telegram", subject="")
+    raw = definition(
+        sends(workspace),
+        node("chat", "send", channel="telegram", templateId=str(chat.id), transactional=True),
+        node("call", "webhook", url="https://localhost:9/hook"),
+    )
+    campaign = create_campaign(workspace.id, name="Draft", definition=raw)
+    happened(workspace, "ann", "go", BEGIN + timedelta(hours=1))
+    contact = Contact.objects.get()
+    with clock.virtual(BEGIN):
+        update_contact(workspace.id, contact, ContactChanges(identifiers=[("telegram", "4711")]))
+    with calls_out() as heard:
+        (enrollment,) = rehearsed(campaign).enrollments.all()
+    assert {message["channel"]: message["status"] for message in enrollment.messages} == {
+        "EMAIL": "SENT",
+        "TELEGRAM": "SENT",
+        "WEBHOOK": "SENT",
+    }
+    assert heard == []
+    # The same, once it is active.
+    activate_campaign(workspace.id, campaign)
+    happened(workspace, "ann", "go", clock.now())
+    work(workspace)
+    with calls_out() as heard:
+        for channel in ("email", "telegram", "webhook"):
+            deliver_ready(workspace.id, channel)
+    assert any("9" in call for call in heard)
 
 
 def test_the_session_can_write_no_other_table(workspace):
@@ -208,10 +270,12 @@ def test_one_whose_process_died_is_run_again(workspace):
     [
         (END, BEGIN, (), "until"),
         (BEGIN, clock.now() + timedelta(days=1), (), "until"),
+        (datetime.min.replace(tzinfo=UTC), END, (), "since"),
+        (datetime(1969, 12, 31, 23, 59, tzinfo=UTC), END, (), "since"),
         (BEGIN, END, (7,), "versions"),
         (BEGIN, END, ("draft", 1, 1), "versions"),
     ],
-    ids=["backwards", "future", "unknown", "three"],
+    ids=["backwards", "future", "beginning of time", "before 1970", "unknown", "three"],
 )
 def test_what_cannot_be_rehearsed_is_refused(workspace, since, until, versions, field):
     with pytest.raises(InvalidRehearsal) as refused:
