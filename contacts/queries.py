@@ -5,9 +5,9 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib.postgres.expressions import ArraySubquery
-from django.db.models import BooleanField, F, Func, Prefetch, Q, QuerySet
+from django.db.models import BooleanField, Exists, F, Func, OuterRef, Prefetch, Q, QuerySet
 
-from contacts.models import CompanyMembership, Contact, ContactTag
+from contacts.models import CompanyMembership, Consent, Contact, ContactTag
 
 
 def with_details(
@@ -29,6 +29,22 @@ def with_details(
 def _loaded(relation: str, rows: QuerySet[Any] | None = None) -> "Prefetch[Any]":
     """Load related rows as a list (see `Contact.related`): a manager and its queryset a row is most of the time."""
     return Prefetch(relation, rows, to_attr=f"loaded_{relation}")
+
+
+def with_consent(
+    contacts: QuerySet[Contact], workspace_id: UUID, channel: str, status: str | None
+) -> QuerySet[Contact]:
+    """Leave the contacts whose consent on a channel it is, as `Contact.consent` says; None: who never said."""
+    said = Consent.objects.in_workspace(workspace_id).filter(channel=channel)
+
+    def is_said(status: str) -> Q:
+        own = said.filter(contact_id=OuterRef("id"), status=status)
+        return Q(Exists(own)) | Q(Exists(said.filter(contact__merged_into=OuterRef("id"), status=status)))
+
+    opted_out, opted_in = is_said(Consent.Status.OPTED_OUT), is_said(Consent.Status.OPTED_IN)
+    if status == Consent.Status.OPTED_OUT:
+        return contacts.filter(opted_out)
+    return contacts.filter(~opted_out, opted_in if status else ~opted_in)
 
 
 class _IsOneOf(Func):

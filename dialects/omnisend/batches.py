@@ -11,6 +11,7 @@ from uuid import UUID
 
 from django.db import transaction
 from django.http import HttpResponse
+from django.utils.http import urlencode
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter
 from rest_framework.decorators import action
@@ -45,12 +46,14 @@ from dialects.omnisend.errors import (
     InvalidTrack,
     NotServed,
     field_problems,
+    old_name,
 )
 from dialects.omnisend.pages import page_bounds
 from dialects.omnisend.serializers import parse_event, parse_old_event
 from events.api.ingest import IngestViewSet, json_answer
 from events.errors import DefinitionNotFound
 from events.models import EventDefinition
+from events.stream.coercion import is_date
 from events.stream.group_commit import Submission
 from events.stream.idempotency import Answer
 from events.stream.item_formats import ItemFormat, ParsedItems, UnparsedItem, parse_items
@@ -65,6 +68,9 @@ _MAX_MESSAGE: Final = 500
 # What tells these imports from those of files, whose fingerprints are hashes.
 FINGERPRINT: Final = "omnisend-batch"
 ENDPOINTS: Final = ("contacts", "events")
+# All are finished when they are answered.
+_STATUSES: Final = ("pending", "inProgress", "finished", "stopped")
+_FILTERS: Final = ("endpoint", "status", "dateFrom", "dateTo")
 _NEEDS = {
     (method, endpoint): Need(method, f"{endpoint}:{scope}", f"a batch of {endpoint}")
     for method, scope in (("POST", "write"), ("GET", "read"))
@@ -85,6 +91,14 @@ _BATCH: Check = record(
         "items": listed(described(_any_item, {"type": "object"}), MAX_ITEMS),
     },
     required=("method", "endpoint", "items"),
+)
+_DAY = form(is_date, "must be a date, YYYY-MM-DD", format="date")
+_BATCH_FILTERS: Check = record(
+    {
+        "status": form(_STATUSES.__contains__, f"must be one of {', '.join(_STATUSES)}"),
+        "dateFrom": _DAY,
+        "dateTo": _DAY,
+    }
 )
 _CREATED = component(
     "OmnisendCreatedBatch",
@@ -140,12 +154,6 @@ def _object(item: Any) -> dict[str, Any]:
     return item
 
 
-def _told(error: Exception) -> str:
-    """Return what is wrong, in a line: a message may name a field as its sender spelled it."""
-    problems = [f"{each.field} {each.message}" for each in field_problems(error)] or [str(error)]
-    return " ".join(storable_text("; ".join(problems), _MAX_MESSAGE).split())
-
-
 class V5Items(ItemFormat):
     """Events as v5 has them."""
 
@@ -157,7 +165,16 @@ class V5Items(ItemFormat):
 
     def cause(self, error: Exception) -> tuple[str, str]:
         """Return the code and what is wrong with which field."""
-        return super().cause(error)[0], _told(error)
+        return super().cause(error)[0], self.message(error)
+
+    def message(self, error: Exception) -> str:
+        """Return what is wrong, in a line: it may name a field as its sender spelled it."""
+        problems = [f"{self.field_name(each.field)} {each.message}" for each in field_problems(error)]
+        return " ".join(storable_text("; ".join(problems or [str(error)]), _MAX_MESSAGE).split())
+
+    def field_name(self, field: str) -> str:
+        """Return what the version calls a field, by its path."""
+        return field
 
     def event_name(self, item: Mapping[str, Any]) -> object:
         """Return the event's name."""
@@ -174,6 +191,10 @@ class V3Items(V5Items):
         """Return the event of an item."""
         return parse_old_event(_object(item), shared.get("name"))
 
+    def field_name(self, field: str) -> str:
+        """Return what the version calls a field, by its path."""
+        return old_name(field)
+
     def event_name(self, item: Mapping[str, Any]) -> object:
         """Return the event's name."""
         return item.get("systemName") or item.get("name")
@@ -188,7 +209,9 @@ class BatchViewSet(OmnisendAccess, IngestViewSet):
     queryset = Import.objects.none()
     error_table: ClassVar[ErrorTable] = V5_ERRORS
     needs = tuple(_NEEDS.values())
-    item_format: ClassVar[ItemFormat] = V5_ITEMS
+    item_format: ClassVar[V5Items] = V5_ITEMS
+    created_status: ClassVar[int] = 201
+    event_status: ClassVar[int] = 202
 
     def get_authenticators(self) -> Any:
         """Ask the database who it is: not every batch records events, which verifies a credential that is cached."""
@@ -199,6 +222,9 @@ class BatchViewSet(OmnisendAccess, IngestViewSet):
         {200: _LIST},
         parameters=[
             OpenApiParameter("endpoint", OpenApiTypes.STR, enum=[*ENDPOINTS]),
+            OpenApiParameter("status", OpenApiTypes.STR, enum=[*_STATUSES]),
+            OpenApiParameter("dateFrom", OpenApiTypes.DATE, description="made on this day (UTC) or later"),
+            OpenApiParameter("dateTo", OpenApiTypes.DATE, description="made on this day (UTC) or before"),
             OpenApiParameter("limit", OpenApiTypes.INT),
             OpenApiParameter("offset", OpenApiTypes.INT),
         ],
@@ -207,22 +233,25 @@ class BatchViewSet(OmnisendAccess, IngestViewSet):
     def batches(self, request: Request, **kwargs: Any) -> Response:
         """Return the batches of the endpoint; without one, those that the credential may read."""
         limit, offset = page_bounds(request.query_params)
-        if (endpoint := request.query_params.get("endpoint")) is not None:
-            self._need("GET", endpoint)
-        kinds = [kind for kind in ENDPOINTS if endpoint in (None, kind) and self.may(f"{kind}:read")]
-        rows = self._rows().filter(kind__in=kinds).order_by("-id")[offset:][: limit + 1]
-        shown, more = rows[:limit], len(rows) > limit
-        page = {"limit": limit, "offset": offset}
+        rows = list(self._found(request.query_params).order_by("-id")[offset:][: limit + 1])
+        parameters = request.query_params.dict()
+        asked: dict[str, str | int] = {name: value for name, value in parameters.items() if name in _FILTERS}
         base = request.build_absolute_uri(request.path)
-        links = {
-            "next": f"{base}?limit={limit}&offset={offset + limit}" if more else None,
-            "previous": f"{base}?limit={limit}&offset={max(offset - limit, 0)}" if offset else None,
+
+        def link(start: int) -> str:
+            return f"{base}?{urlencode({**asked, 'limit': limit, 'offset': start})}"
+
+        paging = {
+            "limit": limit,
+            "offset": offset,
+            "next": link(offset + limit) if len(rows) > limit else None,
+            "previous": link(max(offset - limit, 0)) if offset else None,
         }
-        return Response({"batches": [_render(row) for row in shown], "paging": {**page, **links}})
+        return Response({"batches": [_render(row) for row in rows[:limit]], "paging": paging})
 
     @document(
         "Record a batch of contacts or events",
-        {201: _CREATED},
+        {200: _CREATED, 201: _CREATED},
         body=component("OmnisendBatchBody", schema_of(_BATCH)),
         parameters=[OpenApiParameter("Idempotency-Key", OpenApiTypes.STR, OpenApiParameter.HEADER)],
     )
@@ -231,6 +260,7 @@ class BatchViewSet(OmnisendAccess, IngestViewSet):
         """Record each item by itself; of those that are refused, `items` says why."""
         sent = object_body(request)
         if isinstance(sent.get("endpoint"), str) and sent["endpoint"] in _OUTSIDE:
+            # Whatever else is wrong with it.
             raise NotServed
         if problems := [*_BATCH("", sent)]:
             raise InvalidTrack(problems)
@@ -259,7 +289,7 @@ class BatchViewSet(OmnisendAccess, IngestViewSet):
     def items(self, request: Request, batch_id: str, **kwargs: Any) -> Response:
         """Return what became of each item, by its place in the batch: `errors`, and `responses`, the others."""
         row = self._row(batch_id)
-        items = _items(row)
+        items = self._items(row)
         return Response(
             {
                 **_render(row),
@@ -273,7 +303,7 @@ class BatchViewSet(OmnisendAccess, IngestViewSet):
     def item(self, request: Request, batch_id: str, item_id: str, **kwargs: Any) -> Response:
         """Return what became of one item."""
         row = self._row(batch_id)
-        found = next((each for each in _items(row) if each["itemID"] == item_id), None)
+        found = next((each for each in self._items(row) if each["itemID"] == item_id), None)
         if found is None:
             raise BatchNotFound
         return Response({"batchID": str(row.id), "method": _method(row), "endpoint": row.kind, **found})
@@ -281,7 +311,7 @@ class BatchViewSet(OmnisendAccess, IngestViewSet):
     def _submission(self, request: Request) -> Submission:
         sent = object_body(request)
         items = parse_items(self.item_format, sent["items"], clock.now(), shared=self.shared_of(sent))
-        answer = partial(_recorded, self.workspace.id, sent["method"], items)
+        answer = partial(self._recorded, sent["method"], items)
         return self.submission_of(request, items.events, self.item_format.schema_policy, answer, items=items)
 
     def shared_of(self, sent: dict[str, Any]) -> dict[str, Any]:
@@ -295,14 +325,69 @@ class BatchViewSet(OmnisendAccess, IngestViewSet):
         references = [each for each in parsed if isinstance(each, ContactReference)]
         results = iter(resolve_contacts(self.workspace.id, references))
         outcomes = [each if isinstance(each, DomainError) else next(results) for each in parsed]
-        errors = {place: _told(each) for place, each in enumerate(outcomes) if isinstance(each, DomainError)}
+        errors = {
+            place: self.item_format.message(each)
+            for place, each in enumerate(outcomes)
+            if isinstance(each, DomainError)
+        }
         made = sum(not isinstance(each, DomainError) and each.created for each in outcomes)
         return Response(
             _keep(self.workspace.id, sent["method"], Import.Kind.CONTACTS, len(outcomes), made, errors),
-            status=201,
+            status=self.created_status,
         )
 
+    def _recorded(
+        self,
+        method: str,
+        items: ParsedItems,
+        outcomes: Sequence[Outcome],
+        contacts: Mapping[UUID, Any],
+    ) -> Answer:
+        """Keep what became of a batch of events, in the transaction that records them."""
+        results = iter(outcomes)
+        errors: dict[int, str] = {}
+        made = 0
+        for place, each in enumerate(items.results):
+            error: Exception | None
+            if isinstance(each, UnparsedItem):
+                error = each.error
+            else:
+                outcome = next(results)
+                error, made = outcome.error, made + (outcome.status == "recorded")
+            if error is not None:
+                errors[place] = self.item_format.message(error)
+        kept = _keep(self.workspace.id, method, Import.Kind.EVENTS, len(items.results), made, errors)
+        return json_answer(self.created_status, kept)
+
+    def _items(self, row: Import) -> list[dict[str, Any]]:
+        errors = dict(line.split(": ", 1) for line in row.error.splitlines())
+        code = self.event_status if row.kind == Import.Kind.EVENTS else 200
+        return [
+            {"itemID": place, "status": "finished", "responseCode": 400, "response": {"error": errors[place]}}
+            if place in errors
+            else {"itemID": place, "status": "finished", "responseCode": code}
+            for place in map(str, range(row.rows))
+        ]
+
+    def _found(self, parameters: Mapping[str, str]) -> Any:
+        """Return the batches that the parameters ask for. Raises InvalidTrack."""
+        if problems := [*_BATCH_FILTERS("", parameters)]:
+            raise InvalidTrack(problems)
+        if (endpoint := parameters.get("endpoint")) is not None:
+            self._need("GET", endpoint)
+        kinds = [kind for kind in ENDPOINTS if endpoint in (None, kind) and self.may(f"{kind}:read")]
+        rows = self._rows().filter(kind__in=kinds)
+        if parameters.get("status", "finished") != "finished":
+            return rows.none()
+        if (first := parameters.get("dateFrom")) is not None:
+            rows = rows.filter(started_at__date__gte=first)
+        if (last := parameters.get("dateTo")) is not None:
+            rows = rows.filter(started_at__date__lte=last)
+        return rows
+
     def _need(self, method: str, endpoint: str) -> None:
+        if endpoint in _OUTSIDE:
+            raise NotServed
         need = _NEEDS.get((method, endpoint))
         if need is None:
             raise InvalidTrack(
@@ -326,6 +411,8 @@ class OldBatchViewSet(BatchViewSet):
 
     error_table = V3_ERRORS
     item_format = V3_ITEMS
+    created_status = 200
+    event_status = 204
 
     def shared_of(self, sent: dict[str, Any]) -> dict[str, Any]:
         """Return the name of the event that `eventID` names. Raises DefinitionNotFound for an unknown one."""
@@ -340,29 +427,6 @@ class OldBatchViewSet(BatchViewSet):
 
 # What the vendor takes in batches besides.
 _OUTSIDE = ("orders", "products", "categories", "carts")
-
-
-def _recorded(
-    workspace_id: UUID,
-    method: str,
-    items: ParsedItems,
-    outcomes: Sequence[Outcome],
-    contacts: Mapping[UUID, Any],
-) -> Answer:
-    """Keep what became of a batch of events, in the transaction that records them."""
-    results = iter(outcomes)
-    errors: dict[int, str] = {}
-    made = 0
-    for place, each in enumerate(items.results):
-        error: Exception | None
-        if isinstance(each, UnparsedItem):
-            error = each.error
-        else:
-            outcome = next(results)
-            error, made = outcome.error, made + (outcome.status == "recorded")
-        if error is not None:
-            errors[place] = _told(error)
-    return json_answer(201, _keep(workspace_id, method, Import.Kind.EVENTS, len(items.results), made, errors))
 
 
 def _keep(
@@ -406,14 +470,3 @@ def _render(row: Import) -> dict[str, Any]:
         "finishedCount": row.rows,
         "errorsCount": row.refused,
     }
-
-
-def _items(row: Import) -> list[dict[str, Any]]:
-    errors = dict(line.split(": ", 1) for line in row.error.splitlines())
-    code = 202 if row.kind == Import.Kind.EVENTS else 200
-    return [
-        {"itemID": place, "status": "finished", "responseCode": 400, "response": {"error": errors[place]}}
-        if place in errors
-        else {"itemID": place, "status": "finished", "responseCode": code}
-        for place in map(str, range(row.rows))
-    ]

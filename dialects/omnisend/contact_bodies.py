@@ -1,5 +1,6 @@
 """Bodies of contacts, of v3 and v5 alike: what is sent, and what is answered."""
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ from dialects.body_checks import (
     FieldProblem,
     boolean,
     described,
+    either,
     form,
     is_timestamp,
     listed,
@@ -31,12 +33,16 @@ from dialects.omnisend.mapping import (
     STATUSES,
 )
 from dialects.omnisend.serializers import CONTACT_FIELDS, changes_of, named, scalar
+from events.stream.coercion import is_date
 
 MAX_IDENTIFIERS = 20
 MAX_TAGS = 100
 MAX_SELECTED = 250
 """Contacts that one request tags, by each kind of selector."""
 _MAX_LISTED = 100
+
+# What time stands behind a day where a client has no type for days.
+_MIDNIGHT = re.compile(r"[T ]00:00:00(?:\.0+)?(?:Z|[+-]\d\d:?\d\d)?", re.ASCII)
 
 _TIMESTAMP = optional(form(is_timestamp, "must be an RFC 3339 time", format="date-time"))
 _STATUS = form(STATUSES.__contains__, f"must be one of {', '.join(STATUSES)}", enum=[*STATUSES])
@@ -68,15 +74,27 @@ def _scalar_or_list(path: str, value: Any) -> Iterator[FieldProblem]:
 
 
 described(_scalar_or_list, {})
+
+
+def _day(text: str) -> str | None:
+    """Return the day that a text names, with midnight behind it or without."""
+    day, rest = text[:10], text[10:]
+    return day if is_date(day) and (not rest or _MIDNIGHT.fullmatch(rest)) else None
+
+
 _CONTACT = record(
     {
         "identifiers": optional(listed(_IDENTIFIER, MAX_IDENTIFIERS)),
         # As v3 had them first.
         "email": optional(text(320)),
-        "phone": optional(text(64)),
+        # As a list it is answered.
+        "phone": optional(either(list, listed(text(64), MAX_IDENTIFIERS), text(64))),
         "status": optional(_STATUS),
         "statusDate": _TIMESTAMP,
+        "optInDate": optional(text(64)),
+        "optInIP": optional(text(64)),
         **CONTACT_FIELDS,
+        "birthdate": optional(form(_day, "must be a date, YYYY-MM-DD", format="date")),
         "tags": optional(_TAGS),
         "customProperties": optional(named(_scalar_or_list)),
     }
@@ -141,8 +159,9 @@ class ContactAnswer(msgspec.Struct, kw_only=True, rename="camel"):
     country: Any
     country_code: Any
     postal_code: Any
-    gender: Any
     birthdate: Any
+    # Left out where it is not known: clients know two values and no null.
+    gender: Any = msgspec.UNSET
 
 
 class Selection(NamedTuple):
@@ -170,7 +189,7 @@ def parse_contact_changes(body: Any, *, keep_email: bool = False) -> ContactChan
     """Return what a body sets; `keep_email` leaves the e-mail addresses out, as v3 does. Raises InvalidTrack."""
     sent = _checked(_CONTACT, body, _problems_of_identifiers)
     identifiers = tuple(each for each in _identifiers(sent) if not (keep_email and each[0] == "email"))
-    return msgspec.structs.replace(_changes(sent), identifiers=identifiers)
+    return msgspec.structs.replace(_changes(sent, of_known=True), identifiers=identifiers)
 
 
 def parse_identifier(body: Any) -> ContactChanges:
@@ -208,7 +227,7 @@ def parse_selection(body: Any) -> Selection:
 def render_contact(contact: Contact) -> dict[str, Any]:
     """Return a contact, loaded with its details."""
     known = [each for each in contact.known_identifiers if each.kind in IDENTIFIER_CHANNELS]
-    known.sort(key=lambda each: not each.is_primary)
+    known.sort(key=lambda each: (not each.is_primary, each.id))
     channels = {each.channel: each for each in contact.known_consents}
     attributes = contact.attributes
     proofs = {f"{channel}Consent" for channel in channels}
@@ -238,7 +257,7 @@ def render_contact(contact: Contact) -> dict[str, Any]:
         country=attributes.get("country"),
         country_code=attributes.get("countryCode"),
         postal_code=attributes.get("postalCode"),
-        gender=attributes.get("gender"),
+        gender=attributes.get("gender") or msgspec.UNSET,
         birthdate=attributes.get("birthdate"),
     )
     rendered: dict[str, Any] = msgspec.to_builtins(answer)
@@ -265,11 +284,11 @@ def _sent_identifiers(sent: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any
     """Yield path and identifier, v3's flat ones as if they were listed."""
     for index, identifier in enumerate(sent.get("identifiers") or []):
         yield f"identifiers[{index}].id", identifier
-    for kind in IDENTIFIER_CHANNELS:
-        if sent.get(kind):
-            status = {"status": sent.get("status"), "statusDate": sent.get("statusDate")}
-            channels = {"email": status} if kind == "email" else {}
-            yield kind, {"type": kind, "id": sent[kind], "channels": channels}
+    if sent.get("email"):
+        yield "email", {"type": "email", "id": sent["email"]}
+    phones = sent.get("phone") or []
+    for index, phone in enumerate(phones if isinstance(phones, list) else [phones]):
+        yield f"phone[{index}]" if isinstance(phones, list) else "phone", {"type": "phone", "id": phone}
 
 
 def _problems_of_identifiers(sent: dict[str, Any]) -> list[FieldProblem]:
@@ -289,21 +308,25 @@ def _identifiers(sent: dict[str, Any]) -> tuple[tuple[str, str], ...]:
     return tuple(sorted(dict.fromkeys(found), key=lambda each: each[0] != "email"))
 
 
-def _changes(sent: dict[str, Any]) -> ContactChanges:
-    """Return what a body says of a contact, and the consents of its identifiers."""
+def _changes(sent: dict[str, Any], *, of_known: bool = False) -> ContactChanges:
+    """Return what a body says of a contact, and the consents of its identifiers.
+
+    `of_known`: the contact is there, with an address perhaps that the body does not repeat.
+    """
     consents: dict[str, str] = {}
     proofs: dict[str, dict[str, Any]] = {}
-    for _, identifier in _sent_identifiers(sent):
-        for channel, said in (identifier.get("channels") or {}).items():
-            status = STATUSES.get((said or {}).get("status") or "")
-            if channel not in IDENTIFIER_CHANNELS.values() or status is None:
-                continue
-            consents[channel] = status
-            if proof := _proof(identifier, said):
-                proofs[f"{channel}Consent"] = {"status": status, **proof}
+    for channel, said, proof in _said_of_channels(sent, of_known=of_known):
+        status = STATUSES.get(said or "")
+        if channel not in IDENTIFIER_CHANNELS.values() or status is None or channel in consents:
+            continue
+        consents[channel] = status
+        if proof:
+            proofs[f"{channel}Consent"] = {"status": status, **proof}
+    day = {"birthdate": _day(sent["birthdate"])} if sent.get("birthdate") else {}
     changes = changes_of(
         {
             **sent,
+            **day,
             "customProperties": sent.get("customProperties") or {},
             "consents": [],
             "optIns": [],
@@ -313,10 +336,23 @@ def _changes(sent: dict[str, Any]) -> ContactChanges:
     return msgspec.structs.replace(changes, attributes={**changes.attributes, **proofs}, consents=consents)
 
 
-def _proof(identifier: dict[str, Any], said: dict[str, Any]) -> dict[str, Any]:
-    when = said.get("statusDate") or said.get("statusChangedAt")
-    proof = {"createdAt": when, **(identifier.get("consent") or {})}
-    return {name: proof[name] for name in PROOF_FIELDS if proof.get(name) is not None}
+def _said_of_channels(
+    sent: dict[str, Any], *, of_known: bool
+) -> Iterator[tuple[str, str | None, dict[str, Any]]]:
+    """Yield channel, status and proof of each status: those of identifiers, then the contact's own, of e-mail."""
+    identifiers = [identifier for _, identifier in _sent_identifiers(sent)]
+    for identifier in identifiers:
+        for channel, said in (identifier.get("channels") or {}).items():
+            when = (said or {}).get("statusDate") or (said or {}).get("statusChangedAt")
+            proof = {"createdAt": when, **(identifier.get("consent") or {})}
+            yield channel, (said or {}).get("status"), _proof(proof)
+    if of_known or any(identifier["type"] == "email" for identifier in identifiers):
+        proof = {"createdAt": sent.get("optInDate") or sent.get("statusDate"), "ip": sent.get("optInIP")}
+        yield "email", sent.get("status"), _proof(proof)
+
+
+def _proof(said: dict[str, Any]) -> dict[str, Any]:
+    return {name: said[name] for name in PROOF_FIELDS if said.get(name) is not None}
 
 
 def _unique(tags: Sequence[str]) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 from uuid import UUID
 
 from django.db import transaction
+from django.db.models import QuerySet
 from django.utils.http import urlencode
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter
@@ -16,6 +17,7 @@ from rest_framework.response import Response
 from config.db.lookups import any_of
 from config.errors import DomainError
 from config.ids import NO_ID, parse_uuid
+from config.values.datetimes import parse_timestamp
 from contacts.api.filters import ContactFilterSet
 from contacts.crud import TakenIdentifiers, delete_contact, get_contact, untag_contact, update_contact
 from contacts.errors import ContactNotFound
@@ -23,9 +25,9 @@ from contacts.identifiers import normalize_all
 from contacts.identity.lookup import find
 from contacts.identity.resolution import resolve_contacts
 from contacts.models import Contact, Identifier, Tag
-from contacts.queries import with_details
+from contacts.queries import with_consent, with_details
 from contacts.references import ContactChanges, ContactReference
-from dialects.body_checks import FieldProblem
+from dialects.body_checks import Check, form, is_timestamp, record
 from dialects.omnisend.access import OmnisendAccess, document
 from dialects.omnisend.contact_bodies import (
     CONTACT_SCHEMA,
@@ -41,8 +43,11 @@ from dialects.omnisend.contact_bodies import (
     render_contact,
 )
 from dialects.omnisend.errors import V3_ERRORS, V5_ERRORS, InvalidTrack
+from dialects.omnisend.mapping import STATUSES
 from dialects.omnisend.pages import DEFAULT_LIMIT, MAX_LIMIT, page_bounds
 from events.api.shapes import json_schema
+from segments.definitions import get_segment
+from segments.errors import SegmentNotFound
 from workspaces.api.base import WorkspaceViewSet, object_body
 from workspaces.api.errors import ErrorTable
 from workspaces.api.openapi import component
@@ -51,8 +56,15 @@ from workspaces.scopes import Need
 _READS = Need("POST", "contacts:read", "for more of the contact than its id")
 _READS_CHANGED = Need("PATCH", "contacts:read", "for more of the contact than its id")
 _SEGMENT = Need("GET", "segments:read", "the list is narrowed by `segmentID`")
-# Documented, and not to be expressed here; the value is what stands for its absence.
-_REFUSED = {"status": None, "updatedAtFrom": None, "sort": "createdAt", "direction": "desc"}
+# Documented, and not to be expressed here but for this value.
+_ONLY = {"sort": "createdAt", "direction": "desc"}
+_FILTERS: Check = record(
+    {
+        "status": form(STATUSES.__contains__, f"must be one of {', '.join(STATUSES)}"),
+        "updatedAtFrom": form(is_timestamp, "must be an RFC 3339 time"),
+        **{name: form(only.__eq__, "is not supported here", enum=[only]) for name, only in _ONLY.items()},
+    }
+)
 _ANSWER = component("OmnisendContact", json_schema(ContactAnswer))
 _SAVED = component(
     "OmnisendSavedContact",
@@ -85,11 +97,14 @@ _PARAMETERS = [
     OpenApiParameter("phone", OpenApiTypes.STR, description="the whole number"),
     OpenApiParameter("tag", OpenApiTypes.STR, description="the tag's name"),
     OpenApiParameter("segmentID", OpenApiTypes.STR, description="only members of this segment"),
+    OpenApiParameter("status", OpenApiTypes.STR, enum=[*STATUSES], description="of the e-mail channel"),
+    OpenApiParameter("updatedAtFrom", OpenApiTypes.DATETIME, description="changed then or later"),
     OpenApiParameter("limit", OpenApiTypes.INT, description=f"1 to {MAX_LIMIT}, by default {DEFAULT_LIMIT}"),
     OpenApiParameter("after", OpenApiTypes.STR, description="the page after this contact"),
     OpenApiParameter("before", OpenApiTypes.STR, description="the page before this contact"),
     OpenApiParameter("offset", OpenApiTypes.INT, description="how many to leave out"),
 ]
+_MEMBER_PARAMETERS = [each for each in _PARAMETERS if each.name != "segmentID"]
 _PATH = r"contacts/(?P<contact_id>[^/]+)"
 
 
@@ -105,6 +120,7 @@ class ContactViewSet(OmnisendAccess, WorkspaceViewSet):
         "DELETE": "contacts:write",
     }
     needs = (_READS, _READS_CHANGED, _SEGMENT)
+    created_status: ClassVar[int] = 201
     # An identifier that another contact has.
     taken_identifiers: ClassVar[TakenIdentifiers] = "refuse"
     keeps_email: ClassVar[bool] = False
@@ -113,13 +129,10 @@ class ContactViewSet(OmnisendAccess, WorkspaceViewSet):
     @action(detail=False, url_path="contacts", url_name="omnisend-contacts")
     def contacts(self, request: Request, **kwargs: Any) -> Response:
         """Return a page of the contacts that the parameters find."""
-        parameters = request.query_params
-        problems = [
-            FieldProblem(name, "unsupported_type", "is not supported here")
-            for name, default in _REFUSED.items()
-            if parameters.get(name, default) != default
-        ]
-        if problems:
+        return self._page(request, request.query_params.dict())
+
+    def _page(self, request: Request, parameters: dict[str, str]) -> Response:
+        if problems := [*_FILTERS("", parameters)]:
             raise InvalidTrack(problems)
         limit, offset = page_bounds(parameters)
         contacts = self._found(parameters)
@@ -147,12 +160,12 @@ class ContactViewSet(OmnisendAccess, WorkspaceViewSet):
     )
     @contacts.mapping.post
     def save(self, request: Request, **kwargs: Any) -> Response:
-        """Create a contact: 201; or update the one that the identifiers find: 200."""
+        """Create a contact: 201, in v3 200; or update the one that the identifiers find: 200."""
         with transaction.atomic():
             (result,) = resolve_contacts(self.workspace.id, [parse_contact(object_body(request))])
             if isinstance(result, DomainError):
                 raise result
-        return self._saved(result.contact_id, _READS, 201 if result.created else 200)
+        return self._saved(result.contact_id, _READS, self.created_status if result.created else 200)
 
     @document(
         "Update the contact with an e-mail address",
@@ -235,6 +248,21 @@ class ContactViewSet(OmnisendAccess, WorkspaceViewSet):
         contact = update_contact(self.workspace.id, self._contact(contact_id), changes)
         return self._saved(contact.id, _READS)
 
+    @document("List the members of a segment, newest first", {200: _LIST}, parameters=_MEMBER_PARAMETERS)
+    @action(
+        detail=False,
+        url_path=r"segments/(?P<segment_id>[^/]+)/contacts",
+        url_name="omnisend-segment-contacts",
+    )
+    def members(self, request: Request, segment_id: str, **kwargs: Any) -> Response:
+        """Return a page of a segment's members, as the list of contacts does with `segmentID`."""
+        self.need(_SEGMENT)
+        found = parse_uuid(segment_id)
+        if found is None:
+            raise SegmentNotFound
+        segment = get_segment(self.workspace.id, found)
+        return self._page(request, {**request.query_params.dict(), "segmentID": str(segment.id)})
+
     def _update(self, request: Request, contact: Contact) -> Response:
         changes = parse_contact_changes(object_body(request), keep_email=self.keeps_email)
         contact = update_contact(
@@ -283,7 +311,11 @@ class ContactViewSet(OmnisendAccess, WorkspaceViewSet):
         if segment := parameters.get("segmentID"):
             self.need(_SEGMENT)
             sent["segmentId"] = segment
-        contacts = Contact.objects.in_workspace(self.workspace.id).canonical()
+        contacts: QuerySet[Contact] = Contact.objects.in_workspace(self.workspace.id).canonical()
+        if status := parameters.get("status"):
+            contacts = with_consent(contacts, self.workspace.id, "email", STATUSES[status])
+        if since := parameters.get("updatedAtFrom"):
+            contacts = contacts.filter(updated_at__gte=parse_timestamp(since))
         return ContactFilterSet(sent, contacts, request=self.request).qs
 
     def _paging(
@@ -316,6 +348,7 @@ class OldContactViewSet(ContactViewSet):
     """Contacts, as v3 has them: answered in short, and an identifier that another has is ignored."""
 
     error_table = V3_ERRORS
+    created_status = 200
     taken_identifiers = "ignore"
     keeps_email = True
 

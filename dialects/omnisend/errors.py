@@ -126,13 +126,18 @@ def _forbidden(refusal: Refusal) -> dict[str, Any]:
     return body
 
 
+def old_name(field: str) -> str:
+    """Return what v3 calls a field, by its path."""
+    name, dot, rest = field.partition(".")
+    return OLD_FIELDS.get(name, name) + dot + rest
+
+
 def _old_body(refusal: Refusal) -> dict[str, Any]:
     """Return v3's body: a message and, of invalid values, messages by field."""
     body: dict[str, Any] = {"error": _body(refusal)["detail"]}
     fields: dict[str, list[str]] = {}
     for found in field_problems(refusal.error):
-        name, dot, rest = found.field.partition(".")
-        fields.setdefault(OLD_FIELDS.get(name, name) + dot + rest, []).append(found.message)
+        fields.setdefault(old_name(found.field), []).append(found.message)
     return {**body, "fields": fields} if fields else body
 
 

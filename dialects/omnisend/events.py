@@ -90,7 +90,7 @@ class OldEventViewSet(OmnisendIngest, IngestViewSet):
             [_render(each) for each in self._definitions().order_by("name", "id")[offset:][:limit]]
         )
 
-    @document("Record an event by its name", {202: None}, body=_OLD_BODY, parameters=[_KEY])
+    @document("Record an event by its name", {204: None}, body=_OLD_BODY, parameters=[_KEY])
     @events.mapping.post
     def send_event(self, request: Request, **kwargs: Any) -> HttpResponse:
         """Record an event; its name becomes known with the first."""
@@ -102,7 +102,7 @@ class OldEventViewSet(OmnisendIngest, IngestViewSet):
         """Return a custom event."""
         return Response(_render(self._definition(event_id)))
 
-    @document("Record an event by the id of its name", {202: None}, body=_OLD_BODY, parameters=[_KEY])
+    @document("Record an event by the id of its name", {204: None}, body=_OLD_BODY, parameters=[_KEY])
     @event.mapping.post
     def send_known_event(self, request: Request, event_id: str, **kwargs: Any) -> HttpResponse:
         """Record an event of a name that is known."""
@@ -112,7 +112,7 @@ class OldEventViewSet(OmnisendIngest, IngestViewSet):
         known = self.kwargs.get("event_id")
         name = None if known is None else self._definition(known).name
         incoming = parse_old_event(object_body(request), name)
-        return self.submission_of(request, [incoming], SchemaPolicy.LEARNED, accepted)
+        return self.submission_of(request, [incoming], SchemaPolicy.LEARNED, _recorded)
 
     def _definitions(self) -> Any:
         return EventDefinition.objects.in_workspace(self.workspace.id).active().prefetch_related("properties")
@@ -129,6 +129,12 @@ def accepted(outcomes: Sequence[Outcome], contacts: Mapping[UUID, Any]) -> Answe
     """Return the empty 202 of a recorded event. Raises the DomainError that refused it."""
     outcomes[0].recorded()
     return json_answer(202, None)
+
+
+def _recorded(outcomes: Sequence[Outcome], contacts: Mapping[UUID, Any]) -> Answer:
+    """Return v3's empty 204 of a recorded event. Raises the DomainError that refused it."""
+    outcomes[0].recorded()
+    return json_answer(204, None)
 
 
 def _render(definition: EventDefinition) -> dict[str, Any]:
