@@ -301,6 +301,10 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
         "MessageStatusEnum": "campaigns.models.Message.Status",
         "ReasonEnum": "campaigns.api.choices.REASONS",
         "SuppressionReasonEnum": "campaigns.models.Suppression.Reason",
+        "ImportKindEnum": "contacts.models.Import.Kind",
+        "ImportStatusEnum": "contacts.models.Import.Status",
+        "ImportEffectsEnum": "contacts.models.Import.Effects",
+        "ImportOriginEnum": "contacts.models.Import.Origin",
         "EnrollmentStatusEnum": "campaigns.api.choices.RUN_STATUSES",
     },
     "COMPONENT_SPLIT_REQUEST": True,
@@ -341,6 +345,7 @@ OTEL_EXPORTER_OTLP_ENDPOINT = env("OTEL_EXPORTER_OTLP_ENDPOINT")
 
 MAX_BODY_BYTES = env("MAX_BODY_BYTES")
 DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
+FILE_UPLOAD_HANDLERS = ["config.files.upload_handler.UploadHandler"]
 MAX_KEYS = env("MAX_KEYS")
 BODY_TIMEOUT_SECONDS = env("BODY_TIMEOUT_SECONDS")
 WEB_THREADS = env("WEB_THREADS")

@@ -242,14 +242,21 @@ class RefusedRowsElsewhere(NotFoundError):
         super().__init__("A command runs this import: its refused rows are in a file where it runs")
 
 
+class RefusedRowsPurged(NotFoundError):
+    """The refused rows were kept long enough."""
+
+    code = "refused_rows_purged"
+    message = "The refused rows were deleted, some days after the import"
+
+
 class UploadRefused(DomainError):
-    """An upload, or how it is to be imported, is not as it must be; `field` says what."""
+    """An upload is not as it must be; `details` say which field."""
 
     code = "upload_refused"
 
     def __init__(self, field: str, message: str) -> None:
-        super().__init__(message)
-        self.field = field
+        super().__init__("Validation failed")
+        self.details = {field: [message]}
 
 
 class UploadNotStored(UnavailableError):

@@ -138,3 +138,13 @@ def pytest_terminal_summary(terminalreporter):
     if outages:
         terminalreporter.section("outages")
         terminalreporter.write_line(table_of(outages))
+
+
+@pytest.fixture
+def uploads_folder(settings, tmp_path):
+    """Have uploads stored in a folder of the test's own."""
+    folder = tmp_path / "uploads"
+    options = {**settings.STORAGES["uploads"]["OPTIONS"], "location": str(folder)}
+    settings.STORAGES = {**settings.STORAGES, "uploads": {**settings.STORAGES["uploads"], "OPTIONS": options}}
+    settings.UPLOADS_FOLDER = folder
+    return folder

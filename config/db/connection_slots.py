@@ -11,7 +11,8 @@ bounded queue.
 import threading
 import time
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from django.db import connections
@@ -306,6 +307,16 @@ def release_connection() -> None:
     """Release this thread's connection before it waits; outside a web request it does nothing."""
     if _thread.pool is not None:
         _thread.pool.release_connection()
+
+
+@contextmanager
+def away_from_database() -> Iterator[None]:
+    """Hold no connection while this thread waits for its client; the request's time counts anew from then on."""
+    release_connection()
+    yield
+    checkout = _thread.checkout
+    if checkout is not None and checkout.connection is None:
+        checkout.deadline = None
 
 
 def is_for(route: Hashable, *, is_ingest: bool = False) -> None:

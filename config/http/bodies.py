@@ -1,4 +1,4 @@
-"""Read request bodies whole before the request is handled, within a time limit.
+"""Read request bodies whole before the request is handled, within a time limit; uploads as they are handled.
 
 The server hands a request over once its headers have arrived; the thread that reads the body waits for the
 client, however slow. The server's stream has no time-out, but shutting the connection down ends the wait.
@@ -22,6 +22,7 @@ Environ = dict[str, Any]
 _Peer = tuple[str, str]
 """Client address and server port; the port tells client connections from those to the database."""
 
+_PIECE_BYTES = 262_144
 _TURN_SECONDS = 0.5
 _SLOW_BODY_SECONDS = 1.0
 """Wait after which a body counts as slow."""
@@ -32,6 +33,71 @@ _LAST_DATA_SENT = struct.Struct("=44xI")
 
 class BodyTooSlow(TimeoutError):
     """The body did not arrive in time."""
+
+
+class BodyTooLong(OSError):
+    """The body of an upload is longer than any may be."""
+
+
+class IncompleteBody(OSError):
+    """The body of an upload ended before its length."""
+
+
+MULTIPART_BYTES = 1_048_576
+"""What may be around a file in the body of an upload: fields, and boundaries."""
+
+
+def is_upload(environ: Environ) -> bool:
+    """Tell whether a request's body is a file to be stored, by its address."""
+    return environ["REQUEST_METHOD"] == "POST" and any(
+        path.fullmatch(environ["PATH_INFO"]) for path in settings.UPLOAD_PATHS
+    )
+
+
+class UploadBody(io.RawIOBase):
+    """The body of an upload, read as it arrives, up to MAX_UPLOAD_BYTES and what is around a file.
+
+    Reading raises BodyTooSlow where nothing comes for BODY_TIMEOUT_SECONDS, BodyTooLong or IncompleteBody.
+    """
+
+    def __init__(self, environ: Environ, length: int | None) -> None:
+        super().__init__()
+        self._input = environ["wsgi.input"]
+        self._peer = _peer(environ)
+        self._length = length
+        self._left = settings.MAX_UPLOAD_BYTES + MULTIPART_BYTES
+        self._read = 0
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether something was read, which cannot be read again."""
+        return self._read > 0
+
+    def readable(self) -> bool:
+        """Return that it can be read."""
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        """Return up to `size` bytes, or a piece."""
+        wanted = _PIECE_BYTES if size < 0 else min(size, _PIECE_BYTES)
+        if self._length is not None:
+            wanted = min(wanted, self._length - self._read)
+        if not wanted:
+            return b""
+        awaited = _watch.begin(self._peer)
+        try:
+            piece: bytes = self._input.read(wanted)
+        finally:
+            _watch.end(awaited)
+        if len(piece) < wanted and time.monotonic() >= awaited.deadline:
+            raise BodyTooSlow
+        if not piece and self._length is not None:
+            raise IncompleteBody
+        self._read += len(piece)
+        self._left -= len(piece)
+        if self._left < 0:
+            raise BodyTooLong
+        return piece
 
 
 class _MissingBody(io.RawIOBase):
@@ -56,9 +122,15 @@ def await_body(environ: Environ) -> Environ:
     length = _length(environ)
     if not is_chunked and not length:
         return environ
+    if is_upload(environ):
+        known = None if is_chunked else length
+        most_bytes = settings.MAX_UPLOAD_BYTES + MULTIPART_BYTES
+        # Without a length Django takes the body for empty.
+        declared = str(most_bytes + 1) if is_chunked else environ["CONTENT_LENGTH"]
+        return {**environ, "wsgi.input": UploadBody(environ, known), "CONTENT_LENGTH": declared}
     most_bytes = settings.MAX_BODY_BYTES + 1
     wanted = most_bytes if is_chunked else min(length, most_bytes)
-    awaited = _watch.begin((environ.get("REMOTE_ADDR", ""), environ.get("SERVER_PORT", "")))
+    awaited = _watch.begin(_peer(environ))
     try:
         body = environ["wsgi.input"].read(wanted)
     finally:
@@ -75,8 +147,9 @@ def await_body(environ: Environ) -> Environ:
 
 
 def is_missing(request: Environ) -> bool:
-    """Tell whether the body of a request did not arrive in time."""
-    return isinstance(request["wsgi.input"], _MissingBody)
+    """Tell whether the body of a request did not arrive in time, or was an upload that is read by now."""
+    body = request["wsgi.input"]
+    return isinstance(body, _MissingBody) or (isinstance(body, UploadBody) and body.has_begun)
 
 
 def rewind(request: Environ) -> None:
@@ -188,6 +261,10 @@ def _milliseconds_silent(connection: socket.socket) -> int:
     info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
     silent: int = _LAST_DATA_SENT.unpack_from(info)[0]
     return silent
+
+
+def _peer(environ: Environ) -> _Peer:
+    return environ.get("REMOTE_ADDR", ""), environ.get("SERVER_PORT", "")
 
 
 def _length(environ: Environ) -> int:

@@ -8,6 +8,8 @@ from typing import IO, Any
 from django.conf import settings
 from django.http import HttpRequest, HttpResponseBase
 
+from config.http.bodies import is_upload
+
 SUPPORTED = ("gzip", "deflate")
 MOST_MEMBERS = 1_000
 """Members of one gzip stream: concatenating tools make a few, an attacker as many as fit."""
@@ -38,7 +40,8 @@ class InflatingMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         """Answer the request."""
         header = request.META.get("HTTP_CONTENT_ENCODING")
-        if header and (encodings := _encodings(header)):
+        # An upload is unpacked as a file.
+        if header and not is_upload(request.META) and (encodings := _encodings(header)):
             # `request.body` and DRF's parsers read from this.
             body = InflatedBody(request._stream, encodings, request.META)
             request._stream = body  # type: ignore[assignment]  # it only reads

@@ -16,6 +16,7 @@ from rest_framework.exceptions import APIException, ParseError
 from rest_framework.parsers import BaseParser
 from rest_framework.renderers import BaseRenderer
 
+from config.http.bodies import BodyTooLong, IncompleteBody
 from config.http.compression import CorruptBody, InflatedTooLarge, UnknownEncoding
 from config.http.rendering import dumps
 from config.values.names import composed
@@ -121,8 +122,10 @@ def parsing_error_of(error: UnreadablePostError) -> Exception:
             return BodyTimeout()
         case UnknownEncoding():
             return UnsupportedEncoding()
-        case InflatedTooLarge():
+        case InflatedTooLarge() | BodyTooLong():
             return BodyTooLarge()
+        case IncompleteBody():
+            return ParseError("The body ended before its length.")
         case CorruptBody():
             return ParseError("The body is not what its Content-Encoding says.")
     return error

@@ -26,9 +26,9 @@ _slots = BoundedSemaphore(settings.SPOOLED_ANSWERS)
 class SpooledResponse(StreamingHttpResponse):
     """A response read from a file; the server streams and closes it."""
 
-    def __init__(self, file: IO[bytes], size: int, held: ExitStack) -> None:
+    def __init__(self, file: IO[bytes], size: int, held: ExitStack, content_type: str) -> None:
         self._held = held
-        super().__init__(_chunks(file), content_type=_JSON, headers={"Content-Length": str(size)})
+        super().__init__(_chunks(file), content_type=content_type, headers={"Content-Length": str(size)})
 
     def when_closed(self, act: Callable[[], object]) -> None:
         """Call `act` once the response is closed."""
@@ -44,8 +44,10 @@ class SpooledResponse(StreamingHttpResponse):
         self._held.close()
 
 
-def spooled(write: Callable[[Callable[[bytes], object]], object]) -> HttpResponseBase:
-    """Return a JSON response of the pieces that `write` passes to its argument.
+def spooled(
+    write: Callable[[Callable[[bytes], object]], object], content_type: str = _JSON
+) -> HttpResponseBase:
+    """Return a response of the pieces that `write` passes to its argument.
 
     Raises Overloaded while `settings.SPOOLED_ANSWERS` responses are open.
     """
@@ -58,8 +60,8 @@ def spooled(write: Callable[[Callable[[bytes], object]], object]) -> HttpRespons
         size = file.tell()
         file.seek(0)
         if size <= WHOLE_BYTES:
-            return HttpResponse(file.read(), content_type=_JSON)
-        return SpooledResponse(file, size, held.pop_all())
+            return HttpResponse(file.read(), content_type=content_type)
+        return SpooledResponse(file, size, held.pop_all(), content_type)
 
 
 def _chunks(file: IO[bytes]) -> Iterator[bytes]:

@@ -1,11 +1,12 @@
 """RefusedRows: what was not taken of an upload, kept in the database as a file of refused rows has it."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 from uuid import UUID
 
 import orjson
 
+from contacts.errors import RefusedRowsElsewhere, RefusedRowsPurged
 from contacts.identifiers import BUILT_IN_KINDS, Identification, normalize_identifier
 from contacts.models import ErasedIdentifier, Import, RefusedRow
 from contacts.tombstones import erased_among
@@ -81,7 +82,19 @@ def names_erased(run: Import) -> bool:
 
 
 def refused_lines(run: Import) -> Iterable[bytes]:
-    """Yield the lines of an upload's refused rows, in their order."""
+    """Yield the lines of an upload's refused rows, in their order.
+
+    Raises RefusedRowsElsewhere where a command has them in a file, RefusedRowsPurged where they are deleted.
+    """
+    if run.origin == Import.Origin.COMMAND:
+        raise RefusedRowsElsewhere
+    if run.refused and not run.refused_bytes:
+        raise RefusedRowsPurged
     rows = RefusedRow.objects.in_workspace(run.workspace_id).filter(run=run).order_by("line")
-    for content in rows.values_list("content", flat=True).iterator(_CHUNK):
-        yield content.encode()
+    return (content.encode() for content in rows.values_list("content", flat=True).iterator(_CHUNK))
+
+
+def write_refused(run: Import, write: Callable[[bytes], object]) -> None:
+    """Hand the refused rows of an upload to `write`, line by line. Raises as `refused_lines`."""
+    for line in refused_lines(run):
+        write(line)

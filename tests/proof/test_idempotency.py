@@ -13,6 +13,7 @@ from campaigns.forms.forms import FormValues, create_form
 from campaigns.journeys.lifecycle import broadcast_campaign
 from campaigns.models import Broadcast, Decision, Message, Template
 from contacts.merging.merges import merge_contacts
+from contacts.models import Import
 from events.models import IdempotencyKey
 from scoring.models import ScoringRule
 from segments.definitions import create_segment
@@ -108,6 +109,10 @@ class World:
                 row = ScoringRule(workspace=self.workspace, name="r", event_name="x", points=1)
                 row.save()
                 return str(row.id)
+            case "import_id":
+                row = Import(workspace=self.workspace, kind="contacts", origin="api", status="queued")
+                row.save()
+                return str(row.id)
             case "merge_id":
                 return str(merge_contacts(self.workspace.id, self.jane, self.john).id)
             case "form_id":
@@ -145,6 +150,8 @@ class World:
             "broadcastCampaign": {"contactIds": [str(self.jane.id)]},
             "executeCampaign": contact,
             "rehearseCampaign": {"from": "2026-01-01T00:00:00Z", "to": "2026-01-02T00:00:00Z"},
+            # A file of one line.
+            "createImport": {"email": "new@example.test"},
             "createContact": {"email": "new@example.test"},
             "mergeContact": {"contactId": str(self.john.id)},
             "createEventDefinition": {"name": "order"},
@@ -179,7 +186,7 @@ def rows() -> Counter[str]:
 
 
 @pytest.fixture
-def world(db):
+def world(db, uploads_folder):
     return World()
 
 
@@ -189,7 +196,7 @@ def path_of(world: World, operation: str) -> str:
         head, _, rest = path.partition("{")
         name, _, tail = rest.partition("}")
         path = f"{head}{world.id_of(name, operation)}{tail}"
-    return path
+    return f"{path}?kind=contacts" if operation == "createImport" else path
 
 
 @pytest.mark.parametrize("operation", sorted(name for name in NATIVE if takes_a_key(OPERATIONS[name][1])))
