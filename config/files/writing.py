@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import sys
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -38,7 +39,7 @@ def write_rows(path: str, form: Form, columns: Sequence[str], rows: Iterable[Map
         if form == "parquet":
             _write_parquet(file, columns, counted)
         elif form == "csv":
-            _write_csv(file, columns, counted, "\t" if ".tsv" in path else ",")
+            _write_csv(file, columns, counted, "\t" if path.removesuffix(".gz").endswith(".tsv") else ",")
         else:
             for row in counted:
                 line = {name: _plain(value) for name, value in row.items() if value not in (None, "", [], {})}
@@ -67,25 +68,38 @@ def _opened(path: str) -> Iterator[IO[bytes]]:
         sys.stdout.buffer.flush()
         return
     target = Path(path)
-    draft = target.with_name(f"{target.name}.new")
-    draft.touch(mode=0o600)
+    if target.exists() and not target.is_file():
+        # A pipe or a device: nothing is put in its place.
+        with target.open("wb") as file, _packed(file, target) as content:
+            yield content
+        return
+    # Of its own, for others may write the same file; readable by its owner only.
+    descriptor, name = tempfile.mkstemp(prefix=f".{target.name[:100]}.", dir=target.parent)
+    draft = Path(name)
     try:
-        with draft.open("wb") as file:
-            if target.suffix == ".gz":
-                with gzip.GzipFile(fileobj=file, mode="wb", filename="", compresslevel=6) as packed:
-                    yield packed  # type: ignore[misc]  # it is written to only
-            else:
-                yield file
+        with open(descriptor, "wb") as file, _packed(file, target) as content:
+            yield content
         draft.replace(target)
     finally:
         draft.unlink(missing_ok=True)
+
+
+@contextmanager
+def _packed(file: IO[bytes], target: Path) -> Iterator[IO[bytes]]:
+    """Yield what packs into a file where its name says so, else the file."""
+    if target.suffix != ".gz":
+        yield file
+        return
+    with gzip.GzipFile(fileobj=file, mode="wb", filename="", compresslevel=6) as packed:
+        yield packed  # type: ignore[misc]  # it is written to only
 
 
 def _write_csv(
     file: IO[bytes], columns: Sequence[str], rows: Iterable[Mapping[str, Any]], delimiter: str
 ) -> None:
     text = io.TextIOWrapper(file, "utf-8", newline="", write_through=False)
-    writer = csv.writer(text, delimiter=delimiter, lineterminator="\n")
+    # Of the characters of a line's end csv quotes those that it writes itself.
+    writer = csv.writer(text, delimiter=delimiter, lineterminator="\r\n")
     writer.writerow(columns)
     for row in rows:
         writer.writerow([_cell(row.get(column)) for column in columns])
