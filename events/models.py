@@ -189,11 +189,24 @@ class EventBatch(BulkTenantModel):
     is_repeat = models.BooleanField(
         db_default=False, help_text="whether its events went through the effects already, a retry say"
     )
+    first_contact_id = models.UUIDField(
+        null=True,
+        editable=False,
+        help_text="its events are of contacts from this one; empty: it was recorded with them, at the time in its id",
+    )
+    last_contact_id = models.UUIDField(null=True, editable=False, help_text="up to this one")
     created_at = models.DateTimeField(default=clock.now, editable=False)
 
     class Meta:
         verbose_name_plural = "event batches"
-        indexes: ClassVar = [models.Index(fields=["workspace", "lane", "id"], name="event_batch_by_lane")]
+        indexes: ClassVar = [
+            models.Index(fields=["workspace", "lane", "id"], name="event_batch_by_lane"),
+            models.Index(
+                fields=["workspace", "lane", "first_contact_id"],
+                condition=Q(first_contact_id__isnull=False),
+                name="event_batch_by_contact",
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"lane {self.lane}: {len(self.event_ids)} events"

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import Final
+from datetime import datetime, timedelta
+from typing import Any, Final
 from uuid import UUID
 
 from campaigns.journeys.definition.triggers import is_trusted
@@ -20,11 +20,15 @@ from campaigns.journeys.step_context import EnrollmentBatch, Finish, Postpone, S
 from campaigns.models import Enrollment, EnrollmentState
 from campaigns.reasons import Reason
 from config.db.statements import fetch_all
-from events.id_bounds import end_id_of_events, first_id_of_events, known_until
+from config.ids import first_id_at
+from events.id_bounds import end_id_of_events, first_id_of_events, in_milliseconds, known_until
 from events.models import EffectsLevel
 from events.processing.passes import EffectEvent
-from events.stream.outbox import lane_of
+from events.stream.outbox import BEHIND_ALL, lane_of
 
+MOST_BATCHES: Final = 32
+MOST_EVENTS: Final = 1_000
+"""How much of what waits is read; where more waits, an import say, the people's own events are looked up in it."""
 RECHECK_DELAY: Final = timedelta(seconds=1)
 """When an enrollment is checked again whose end only the effects can decide."""
 
@@ -36,7 +40,7 @@ def outcomes_of_pending_events(
 ) -> dict[UUID, StepOutcome]:
     """Return outcomes of the enrollments that an event ends, or may end: these must not advance.
 
-    `listeners`: by version. One statement, and two more if events are found.
+    `listeners`: by version. One statement, and two more if events are found; one more where much waits.
     """
     ending = {
         version_id: [item for item in version_listeners if item.kind is not ListenerKind.AWAITED]
@@ -119,22 +123,19 @@ def _find_events(
     )
     people = _people(batch, enrollments)
     bounds = _bounds(batch, enrollments)
+    lanes = sorted({lane_of(contact_id) for ids in people for contact_id in ids})
     rows = fetch_all(
         _FIND_EVENTS,
         [
-            batch.workspace_id,
-            *bounds,
-            *people,
-            batch.workspace_id,
-            sorted({lane_of(contact_id) for ids in people for contact_id in ids}),
-            *bounds,
-            names,
-            *_people(batch, beginning),
-            batch.workspace_id,
-            names,
-            *_bounds(batch, beginning),
+            *(batch.workspace_id, lanes, MOST_BATCHES + 1, MOST_BATCHES, MOST_EVENTS),
+            *(batch.workspace_id, *bounds, *people, *bounds, names),
+            *(*_people(batch, beginning), batch.workspace_id, names, *_bounds(batch, beginning)),
         ],
     )
+    if rows and rows[-1][0] is None:
+        own = fetch_all(_OWN_EVENTS, [*people, batch.workspace_id, names, *bounds])
+        found = [(*row[:5], True) for row in _waiting_among(batch, own, enrollments)]
+        rows = sorted([*rows[:-1], *found], key=lambda row: (row[3], row[0]))
     waiting = {row[0] for row in rows if row[5]}
     events = {
         id_: EffectEvent(id_, contact_id, name, occurred_at, source, 0, EffectsLevel.ALL)
@@ -142,6 +143,40 @@ def _find_events(
         if is_trusted(name, source)
     }
     return [_PendingEvent(event, event.id in waiting) for event in events.values()]
+
+
+def _waiting_among(
+    batch: EnrollmentBatch, events: Sequence[Any], enrollments: Sequence[EnrollmentState]
+) -> list[Any]:
+    """Return which events of the people wait for their effects, without reading all that waits.
+
+    A batch that was recorded with its events has the time of their receipt in its id, any other tells the first and
+    the last of its contacts.
+    """
+    people = {
+        batch.people[enrollment.contact_id].id: batch.people[enrollment.contact_id]
+        for enrollment in enrollments
+    }
+    places = [
+        (event_id, contact_id, lane, *_ids_of_batch(received_at), *_ids_of_batch(received_at + BEHIND_ALL))
+        for event_id, owner, _, _, _, received_at in events
+        for contact_id in people[owner].ids
+        for lane in {lane_of(each) for each in people[owner].ids}
+    ]
+    if not places:
+        return []
+    workspace = [batch.workspace_id] * 3
+    found = {
+        event_id
+        for (event_id,) in fetch_all(_ARE_WAITING, [*map(list, zip(*places, strict=True)), *workspace])
+    }
+    return [event for event in events if event[0] in found]
+
+
+def _ids_of_batch(queued_at: datetime) -> tuple[UUID, UUID]:
+    """Return the first id that a batch of a time can have, and the first that it cannot."""
+    queued_at = in_milliseconds(queued_at)
+    return first_id_at(queued_at), first_id_at(queued_at + timedelta(milliseconds=1))
 
 
 def _people(batch: EnrollmentBatch, enrollments: Sequence[EnrollmentState]) -> tuple[list[UUID], list[UUID]]:
@@ -158,15 +193,20 @@ def _bounds(batch: EnrollmentBatch, enrollments: Sequence[EnrollmentState]) -> t
 
 
 _FIND_EVENTS: Final = """
+WITH waiting AS MATERIALIZED (
+    SELECT event_ids FROM events_eventbatch WHERE workspace_id = %s AND lane = ANY(%s) LIMIT %s
+), amount AS MATERIALIZED (
+    SELECT count(*) > %s OR sum(cardinality(event_ids)) > %s AS is_much FROM waiting
+)
 SELECT e.id, w.owner, e.name, e.occurred_at, e.source, true
-FROM events_eventbatch b
+FROM waiting b
 CROSS JOIN LATERAL unnest(b.event_ids) AS entry (id)
 CROSS JOIN LATERAL (
     SELECT id, contact_id, name, occurred_at, source FROM events_event
     WHERE workspace_id = %s AND id = entry.id AND id BETWEEN %s AND %s OFFSET 0
 ) e
 JOIN unnest(%s::uuid[], %s::uuid[]) AS w (origin, owner) ON w.origin = e.contact_id
-WHERE b.workspace_id = %s AND b.lane = ANY(%s) AND entry.id BETWEEN %s AND %s AND e.name = ANY(%s)
+WHERE (SELECT is_much FROM amount) IS NOT TRUE AND entry.id BETWEEN %s AND %s AND e.name = ANY(%s)
 UNION ALL
 SELECT e.id, w.owner, e.name, e.occurred_at, e.source, false
 FROM unnest(%s::uuid[], %s::uuid[]) AS w (origin, owner)
@@ -175,5 +215,35 @@ CROSS JOIN LATERAL (
     WHERE workspace_id = %s AND contact_id = w.origin AND name || '' = ANY(%s)
         AND id BETWEEN %s AND %s OFFSET 0
 ) e
+UNION ALL
+SELECT NULL, NULL, NULL, NULL, NULL, NULL FROM amount WHERE is_much
 ORDER BY occurred_at, id
+"""
+"""The last row has no id where too much waits to be read."""
+
+_OWN_EVENTS: Final = """
+SELECT e.id, w.owner, e.name, e.occurred_at, e.source, e.received_at
+FROM unnest(%s::uuid[], %s::uuid[]) AS w (origin, owner)
+CROSS JOIN LATERAL (
+    SELECT id, name, occurred_at, source, received_at FROM events_event
+    WHERE workspace_id = %s AND contact_id = w.origin AND name || '' = ANY(%s)
+        AND id BETWEEN %s AND %s OFFSET 0
+) e
+"""
+
+_ARE_WAITING: Final = """
+SELECT DISTINCT one.id
+FROM unnest(%s::uuid[], %s::uuid[], %s::smallint[], %s::uuid[], %s::uuid[], %s::uuid[], %s::uuid[])
+    AS one (id, contact_id, lane, first_id, end_id, first_behind, end_behind)
+WHERE EXISTS (
+    SELECT FROM events_eventbatch b WHERE b.workspace_id = %s AND b.lane = one.lane
+        AND b.id >= one.first_id AND b.id < one.end_id AND b.event_ids @> ARRAY[one.id] OFFSET 0
+) OR EXISTS (
+    SELECT FROM events_eventbatch b WHERE b.workspace_id = %s AND b.lane = one.lane
+        AND b.id >= one.first_behind AND b.id < one.end_behind AND b.event_ids @> ARRAY[one.id] OFFSET 0
+) OR EXISTS (
+    SELECT FROM events_eventbatch b WHERE b.workspace_id = %s AND b.lane = one.lane
+        AND b.first_contact_id <= one.contact_id AND b.last_contact_id >= one.contact_id
+        AND b.event_ids @> ARRAY[one.id] OFFSET 0
+)
 """

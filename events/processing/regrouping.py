@@ -41,25 +41,34 @@ def _regroup_lane(workspace_id: UUID, lane: int) -> int:
                 lane=lane,
                 event_ids=event_ids,
                 level=level,
+                first_contact_id=first,
+                last_contact_id=last,
             )
-            for place, (level, event_ids) in enumerate(_batches_of(rows))
+            for place, (level, event_ids, first, last) in enumerate(_batches_of(rows))
         ]
         # No signal: the batches before have woken the workers.
         EventBatch.objects.bulk_create(batches, batch_size=_INSERTED_AT_ONCE)
     return len(rows)
 
 
-def _batches_of(rows: Sequence[tuple[int, UUID, UUID]]) -> Iterator[tuple[int, list[UUID]]]:
-    """Yield the level and the events of batches, from rows of level, contact and event that are ordered so."""
+def _batches_of(
+    rows: Sequence[tuple[int, UUID, UUID]],
+) -> Iterator[tuple[int, list[UUID], UUID, UUID]]:
+    """Yield the level, the events and the first and last contact of batches.
+
+    `rows` are of level, contact and event, and ordered so.
+    """
     for level, leveled in groupby(rows, key=itemgetter(0)):
         batch: list[UUID] = []
-        for _, owned in groupby(leveled, key=itemgetter(1)):
+        contacts: list[UUID] = []
+        for contact_id, owned in groupby(leveled, key=itemgetter(1)):
             batch += [event_id for _, _, event_id in owned]
+            contacts.append(contact_id)
             if len(batch) >= _BATCH_EVENTS:
-                yield level, batch
-                batch = []
+                yield level, batch, contacts[0], contacts[-1]
+                batch, contacts = [], []
         if batch:
-            yield level, batch
+            yield level, batch, contacts[0], contacts[-1]
 
 
 _TAKE: Final = """

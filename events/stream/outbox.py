@@ -117,6 +117,8 @@ def enqueue_events(
     Returns the batches.
     """
     queued_at = clock.now() + (BEHIND_ALL if is_history else timedelta())
+    events = list(events)
+    contacts = dict(events)
     batches = [
         EventBatch(
             id=ids.uuid7(queued_at, place),
@@ -125,6 +127,8 @@ def enqueue_events(
             event_ids=event_ids,
             level=level,
             is_repeat=is_repeat,
+            first_contact_id=min(contacts[event_id] for event_id in event_ids),
+            last_contact_id=max(contacts[event_id] for event_id in event_ids),
         )
         for place, (lane, event_ids) in enumerate(_events_by_lane(events))
     ]

@@ -1,4 +1,4 @@
--- Of the migrations: 383a44b349b7259e74fb61748df144eda43b5376d16191ad0c67c674ced51a10
+-- Of the migrations: 583d15f00883f667e0d0d871d9b80b992d2882d615eddf35f3eeaf253d5cdd52
 CREATE FUNCTION public.contacts_parts(workspace uuid, value text) RETURNS text[]
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
     AS $$
@@ -591,6 +591,8 @@ CREATE TABLE public.events_eventbatch (
     is_repeat boolean DEFAULT false NOT NULL,
     created_at timestamp with time zone NOT NULL,
     workspace_id uuid NOT NULL,
+    first_contact_id uuid,
+    last_contact_id uuid,
     CONSTRAINT events_eventbatch_lane_check CHECK ((lane >= 0)),
     CONSTRAINT events_eventbatch_level_check CHECK ((level >= 0))
 );
@@ -1330,6 +1332,7 @@ CREATE INDEX erasure_unsettled ON public.contacts_erasure USING btree (erased_at
 CREATE INDEX event_ahead ON ONLY public.events_event USING btree (workspace_id, occurred_at, id) WHERE is_ahead;
 CREATE INDEX event_ahead_by_contact ON ONLY public.events_event USING btree (workspace_id, contact_id, occurred_at, id) WHERE is_ahead;
 CREATE INDEX event_ahead_by_name ON ONLY public.events_event USING btree (workspace_id, name, occurred_at, id) WHERE is_ahead;
+CREATE INDEX event_batch_by_contact ON public.events_eventbatch USING btree (workspace_id, lane, first_contact_id) WHERE (first_contact_id IS NOT NULL);
 CREATE INDEX event_batch_by_lane ON public.events_eventbatch USING btree (workspace_id, lane, id);
 CREATE INDEX event_by_cause ON ONLY public.events_event USING btree (workspace_id, cause_id) WHERE (cause_id IS NOT NULL);
 CREATE INDEX event_by_contact ON ONLY public.events_event USING btree (workspace_id, contact_id, id);
@@ -1596,6 +1599,7 @@ INSERT INTO public.django_migrations (app, name, applied) VALUES
     ('events', '0001_initial', now()),
     ('events', '0002_partitions_and_functions', now()),
     ('events', '0003_refused_items', now()),
+    ('events', '0004_batches_by_contact', now()),
     ('oauth2_provider', '0001_initial', now()),
     ('oauth2_provider', '0002_auto_20190406_1805', now()),
     ('oauth2_provider', '0003_auto_20201211_1314', now()),

@@ -1,15 +1,25 @@
 """No step is taken past what has happened already, though the effects are still to come; nothing leaves after it."""
 
+import itertools
+from collections import Counter
 from datetime import timedelta
 
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from campaigns.journeys import pending_events
 from campaigns.journeys.processor import process_due_enrollments
 from campaigns.models import Decision, Message
+from config import clock
 from contacts.merging.merges import merge_contacts
+from contacts.references import ContactReference
+from events.models import EffectsLevel, Event, EventBatch
 from events.processing.passes import apply_effects
+from events.processing.regrouping import regroup_imported
+from events.stream.outbox import enqueue_events, lane_of
+from events.stream.recording import record_events
+from events.stream.types import IncomingEvent, SchemaPolicy
 from tests.campaigns.factories import (
     a_campaign,
     decided,
@@ -22,7 +32,8 @@ from tests.campaigns.factories import (
     work,
 )
 from tests.campaigns.messages import deliver_ready, use_channel
-from tests.contacts.factories import a_contact
+from tests.contacts.factories import a_contact, tag_contact
+from tests.plans import entries_read
 from tests.segments.factories import send, tell
 from tests.workspaces.factories import WorkspaceFactory
 
@@ -173,6 +184,90 @@ def test_where_nothing_waits_it_costs_one_statement_for_all(time):
         return len(queries)
 
     assert statements(**GOAL) == statements() + 1
+
+
+def import_history(workspace, batches, contact, name="visit"):
+    """Have a huge import wait, with all effects: each batch a transaction of its own."""
+    who = ContactReference(id=str(contact.id))
+    for number in range(batches):
+        record_events(
+            workspace.id,
+            [
+                IncomingEvent(name, who, occurred_at=clock.now(), message_id=f"{number}-{place}")
+                for place in range(6)
+            ],
+            schema_policy=SchemaPolicy.OPEN,
+            source="import",
+        )
+
+
+@pytest.mark.parametrize("is_regrouped", [False, True], ids=["as recorded", "regrouped"])
+def test_a_huge_import_that_waits_is_not_read_at_each_step(workspace, jane, time, is_regrouped):
+    others = (a_contact(workspace, f"other{number}@example.test") for number in itertools.count())
+    other = next(each for each in others if lane_of(each.id) == lane_of(jane.id))
+    campaign = a_campaign(
+        workspace, definition(WAIT, marks(), node("again", "wait", duration="1d"), sends(workspace), **GOAL)
+    )
+    send(workspace, jane, "go")
+    work(workspace)
+    time.go(days=1)
+    import_history(workspace, 200, other, "buy")
+    if is_regrouped:
+        regroup_imported(workspace.id)
+        assert EventBatch.objects.filter(first_contact_id=other.id).exists()
+    with CaptureQueriesContext(connection) as queries:
+        read = entries_read(lambda: step(workspace))
+    assert Event.objects.filter(name="mark").exists()
+    looked_up = sum((counts for sql, counts in read.items() if "events_eventbatch" in sql), Counter())
+    assert sum(count for name, count in looked_up.items() if name.startswith("events_event_")) < 10
+    assert looked_up.total() < 250
+    assert len(queries) < 60
+    # Its own event is found among all that, wherever it waits.
+    time.go(days=1)
+    tell(workspace, jane, "buy")
+    step(workspace)
+    assert (messages_of(campaign), ends(campaign)) == ([], [("converted", "goal")])
+
+
+@pytest.mark.parametrize("way", ["sent", "imported", "regrouped", "again"])
+@pytest.mark.parametrize("most", [0, 32], ids=["many wait", "few wait"])
+@pytest.mark.parametrize("is_merged", [False, True], ids=["", "merged"])
+def test_an_event_is_found_however_it_waits(workspace, jane, time, monkeypatch, way, most, is_merged):
+    monkeypatch.setattr(pending_events, "MOST_BATCHES", most)
+    john = a_contact(workspace, "john@example.test")
+    campaign = a_campaign(workspace, definition(WAIT, sends(workspace), **GOAL))
+    send(workspace, jane, "go")
+    work(workspace)
+    time.go(days=1)
+    who = john if is_merged else jane
+    if way == "sent":
+        tell(workspace, who, "buy")
+    else:
+        import_history(workspace, 1, who, "buy")
+    if way == "again":
+        waiting = list(Event.objects.filter(name="buy").values_list("id", "contact_id"))
+        EventBatch.objects.all().delete()
+        enqueue_events(workspace.id, waiting, level=EffectsLevel.ALL, is_repeat=True)
+    if is_merged:
+        merge_contacts(workspace.id, jane, john)
+    if way == "regrouped":
+        regroup_imported(workspace.id)
+    step(workspace)
+    assert (messages_of(campaign), ends(campaign)) == ([], [("converted", "goal")])
+
+
+def test_what_has_had_its_effects_does_not_wait(workspace, jane, time, monkeypatch):
+    monkeypatch.setattr(pending_events, "MOST_BATCHES", 0)
+    goal = {**GOAL["goal"], "condition": VIP}
+    campaign = a_campaign(workspace, definition(WAIT, sends(workspace), goal=goal))
+    send(workspace, jane, "go")
+    send(workspace, jane, "buy")
+    work(workspace)
+    time.go(days=1)
+    tag_contact(workspace.id, jane, "vip")
+    tell(workspace, jane, "other")
+    step(workspace)
+    assert len(messages_of(campaign)) == 1
 
 
 # What is reserved already
