@@ -2,14 +2,17 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 import msgspec
 
+from config import clock
 from config.http.rendering import iso_seconds
+from config.values.datetimes import parse_timestamp
 from contacts.identifiers import normalize_identifier
-from contacts.models import Contact
-from contacts.references import ContactChanges, ContactReference
+from contacts.models import Consent, Contact
+from contacts.references import ContactChanges, ContactReference, PastConsent
 from dialects.body_checks import (
     Check,
     FieldProblem,
@@ -314,14 +317,18 @@ def _changes(sent: dict[str, Any], *, of_known: bool = False) -> ContactChanges:
     `of_known`: the contact is there, with an address perhaps that the body does not repeat.
     """
     consents: dict[str, str] = {}
+    past: dict[str, PastConsent] = {}
     proofs: dict[str, dict[str, Any]] = {}
-    for channel, said, proof in _said_of_channels(sent, of_known=of_known):
-        status = STATUSES.get(said or "")
-        if channel not in IDENTIFIER_CHANNELS.values() or status is None or channel in consents:
+    for said in _said_of_channels(sent, of_known=of_known):
+        channel, status = said.channel, STATUSES.get(said.status or "")
+        if channel not in IDENTIFIER_CHANNELS.values() or status is None or channel in {*consents, *past}:
             continue
-        consents[channel] = status
-        if proof:
-            proofs[f"{channel}Consent"] = {"status": status, **proof}
+        if said.date is None:
+            consents[channel] = status
+        else:
+            past[channel] = PastConsent(status, _moment_of(said.date, status))
+        if said.proof:
+            proofs[f"{channel}Consent"] = {"status": status, **said.proof}
     day = {"birthdate": _day(sent["birthdate"])} if sent.get("birthdate") else {}
     changes = changes_of(
         {
@@ -333,22 +340,44 @@ def _changes(sent: dict[str, Any], *, of_known: bool = False) -> ContactChanges:
             "optOuts": [],
         }
     )
-    return msgspec.structs.replace(changes, attributes={**changes.attributes, **proofs}, consents=consents)
+    return msgspec.structs.replace(
+        changes, attributes={**changes.attributes, **proofs}, consents=consents, past_consents=past
+    )
 
 
-def _said_of_channels(
-    sent: dict[str, Any], *, of_known: bool
-) -> Iterator[tuple[str, str | None, dict[str, Any]]]:
-    """Yield channel, status and proof of each status: those of identifiers, then the contact's own, of e-mail."""
+class _Said(NamedTuple):
+    """A channel's status, when it changed to that, and what proves it."""
+
+    channel: str
+    status: str | None
+    date: str | None
+    proof: dict[str, Any]
+
+
+def _said_of_channels(sent: dict[str, Any], *, of_known: bool) -> Iterator[_Said]:
+    """Yield what is said of channels by identifiers, then by the contact's own status, which is that of e-mail."""
     identifiers = [identifier for _, identifier in _sent_identifiers(sent)]
     for identifier in identifiers:
         for channel, said in (identifier.get("channels") or {}).items():
-            when = (said or {}).get("statusDate") or (said or {}).get("statusChangedAt")
-            proof = {"createdAt": when, **(identifier.get("consent") or {})}
-            yield channel, (said or {}).get("status"), _proof(proof)
+            date = (said or {}).get("statusDate") or (said or {}).get("statusChangedAt")
+            proof = {"createdAt": date, **(identifier.get("consent") or {})}
+            yield _Said(channel, (said or {}).get("status"), date, _proof(proof))
     if of_known or any(identifier["type"] == "email" for identifier in identifiers):
-        proof = {"createdAt": sent.get("optInDate") or sent.get("statusDate"), "ip": sent.get("optInIP")}
-        yield "email", sent.get("status"), _proof(proof)
+        date = sent.get("statusDate")
+        proof = {"createdAt": sent.get("optInDate") or date, "ip": sent.get("optInIP")}
+        yield _Said("email", sent.get("status"), date, _proof(proof))
+
+
+def _moment_of(date: str, status: str) -> datetime:
+    """Return when a status was said: now at the latest, and an opt-out at the end of the second that is named.
+
+    Answers name seconds: an opt-out that is put into one and sent back is newer than the opt-in that it was told of.
+    """
+    moment = parse_timestamp(date)
+    assert moment is not None  # noqa: S101  # it was checked
+    if status == Consent.Status.OPTED_OUT and not moment.microsecond:
+        moment += timedelta(microseconds=999_999)
+    return min(moment, clock.now())
 
 
 def _proof(said: dict[str, Any]) -> dict[str, Any]:

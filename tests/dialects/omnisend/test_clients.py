@@ -61,6 +61,39 @@ def test_a_channel_s_own_status_goes_before_that_of_the_contact(ask):
     assert [each.consent("email") for each in Contact.objects.order_by("id")] == ["opted_out", None]
 
 
+@pytest.mark.parametrize("base", ["/v3", "/v5"])
+@pytest.mark.parametrize("shape", ["flat", "identifiers"])
+def test_a_status_that_is_older_than_what_is_known_changes_nothing(ask, base, shape):
+    """The documentation says so of `statusDate`, which the clients send with every status."""
+
+    def say(status, date=None):
+        dated = {"status": status} | ({"statusDate": date} if date else {})
+        flat = {"email": "ada@example.com", **dated}
+        listed = {"identifiers": [{"type": "email", "id": flat["email"], "channels": {"email": dated}}]}
+        assert ask("post", f"{base}/contacts", flat if shape == "flat" else listed).status_code < 300
+        return Contact.objects.get().consent("email")
+
+    assert say("subscribed", "2020-03-01T00:00:00Z") == "opted_in"
+    assert say("unsubscribed", "2020-02-01T00:00:00Z") == "opted_in"
+    assert say("unsubscribed", "2020-04-01T00:00:00Z") == "opted_out"
+    assert say("subscribed", "2020-03-15T00:00:00Z") == "opted_out"
+    channels = ask("get", "/v5/contacts/ada@example.com").json()["identifiers"][0]["channels"]
+    assert channels["email"]["statusDate"] == "2020-04-01T00:00:00Z"
+    # What nobody dates is said now, and what is dated ahead, too.
+    assert say("subscribed") == "opted_in"
+    assert say("unsubscribed", "2020-05-01T00:00:00Z") == "opted_in"
+    assert say("unsubscribed", "2100-01-01T00:00:00Z") == "opted_out"
+    assert say("subscribed") == "opted_in"
+
+
+def test_an_opt_out_that_is_put_into_an_answer_counts(ask):
+    path = "/v5/contacts/ada@example.com"
+    ask("post", "/v3/contacts", {"email": "ada@example.com", "status": "subscribed"})
+    told = ask("get", path).json()
+    told["status"] = told["identifiers"][0]["channels"]["email"]["status"] = "unsubscribed"
+    assert ask("patch", path, told).json()["status"] == "unsubscribed"
+
+
 def test_where_and_when_somebody_opted_in_is_kept(ask):
     """As the Python client sends it, beside a flat address."""
     ask(
