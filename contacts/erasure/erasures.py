@@ -223,7 +223,9 @@ def _begin(workspace_id: UUID, contact_id: UUID, by: str) -> Erasure:
     check_no_merge_in_progress(workspace_id, {root}, undone_only=True)
     # Again: only now does nobody change who the person is, and by what it is known.
     person = _person(workspace_id, root)
-    add_tombstones(workspace_id, person.identifiers)
+    # Exports have the ids of contacts as well, in place of identifiers.
+    own_ids = [(Identifier.ANONYMOUS_ID, str(contact_id)) for contact_id in person.contact_ids]
+    add_tombstones(workspace_id, [*person.identifiers, *own_ids])
     return Erasure.objects.create(
         workspace_id=workspace_id,
         contact_ids=list(person.contact_ids),
