@@ -1,6 +1,8 @@
 """Normalize identifiers, for storing and for look-up alike. Never raises."""
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Final
 
 from config.values.emails import canonical_email
 from config.values.endpoints import canonical_chat
@@ -20,11 +22,24 @@ Identification = tuple[str, str]
 
 def normalize_identifier(kind: str, text: object) -> str | None:
     """Return how an identifier is stored and looked up; None if `text` cannot be one of this kind."""
+    return (
+        _normalized_usual(kind, text)
+        if type(text) is str and len(text) <= _USUAL
+        else _normalized(kind, text)
+    )
+
+
+def _normalized(kind: str, text: object) -> str | None:
     spelled = _clean_text(text)
     if not spelled or len(spelled) > MAX_LENGTH or len(kind) > MAX_KIND_LENGTH:
         return None
     normalized = _NORMALIZERS.get(kind, composed)(spelled)
     return normalized if normalized and len(normalized) <= MAX_LENGTH else None
+
+
+# Most events of a file are about persons whom one shortly before was about.
+_normalized_usual = lru_cache(maxsize=20_000)(_normalized)
+_USUAL: Final = 100
 
 
 def normalize_all(identifiers: Sequence[tuple[str, object]]) -> tuple[Identification, ...]:

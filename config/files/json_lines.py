@@ -1,6 +1,6 @@
 """JSON Lines: an object a line, with the checks of a request's body."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from rest_framework.exceptions import ParseError
@@ -15,8 +15,11 @@ _NOT_MENDED: Final = (
 )
 
 
-def json_rows(lines: Iterator[Line]) -> Iterator[Row]:
-    """Yield the objects of lines; empty lines are passed over. Mended lines of a refused file are recognised."""
+def json_rows(lines: Iterator[Line], are_read: Callable[[], bool] = lambda: True) -> Iterator[Row]:
+    """Yield the objects of lines; empty lines are passed over. Mended lines of a refused file are recognised.
+
+    While `are_read` says no, rows are counted only: they have no values then.
+    """
     for line in lines:
         data = line.data
         if data is None:
@@ -25,6 +28,9 @@ def json_rows(lines: Iterator[Line]) -> Iterator[Row]:
         if line.number == 1:
             data = data.removeprefix(b"\xef\xbb\xbf")
         if not (data := data.strip()):
+            continue
+        if not are_read():
+            yield Row(line.number, line.end, line.number + 1, None)
             continue
         try:
             value = parse_json(data)

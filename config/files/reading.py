@@ -73,6 +73,8 @@ class InputFile:
             self.close()
             raise
         self._delimiter = delimiter
+        self.are_rows_read = True
+        """While it is false, rows may come without their values: only their places matter."""
 
     def _recognise(self, head: bytes, form: Form | None, encoding: str) -> None:
         self._is_packed = head.startswith(GZIP)
@@ -120,7 +122,7 @@ class InputFile:
         if self.form == "parquet":
             yield from ParquetRows(self._seekable()).rows(start)
         elif self.form == "jsonl":
-            yield from json_rows(lines_of(self._blocks(start)))
+            yield from json_rows(lines_of(self._blocks(start)), lambda: self.are_rows_read)
         else:
             yield from self._table(start)
 

@@ -56,24 +56,30 @@ def has_time_of_day(text: str) -> bool:
     return match is not None and match[2] is not None
 
 
+_COMMON = {20: "Z", 24: "Z", 25: "+00:00", 29: "+00:00"}
+"""The ends of `2026-01-31T12:00:00Z`, perhaps with milliseconds, by their lengths."""
+
+
 def _is_common(text: str) -> bool:
-    """Tell cheaply whether a text has the form `2026-01-31T12:00:00Z`, perhaps with milliseconds."""
+    """Tell cheaply whether a text has one of the usual forms of a time in UTC."""
+    zone = _COMMON.get(len(text))
     return (
-        len(text) in (20, 24)
+        zone is not None
+        and text.endswith(zone)
         and text[10] == "T"
-        and text[-1] == "Z"
         and text[4] == text[7] == "-"
         and text[13] == text[16] == ":"
-        and text[19] in "Z.,"
+        and text[19] in "Z+.,"
     )
 
 
 def _usual(text: str) -> datetime | None:
     """Parse a UTC time by Python's own parser, ten times as fast; None if that fails."""
     try:
-        return datetime.fromisoformat(text).replace(tzinfo=UTC)
+        moment = datetime.fromisoformat(text)
     except ValueError:
         return None
+    return moment if moment.tzinfo is UTC else moment.replace(tzinfo=UTC)
 
 
 _UTC = (None, "Z", "+00:00")

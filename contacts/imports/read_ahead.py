@@ -53,7 +53,7 @@ class ReadAhead(Generic[ItemT]):
     ) -> None:
         """Begin to read; the key of a row that has none is the prefix and its line."""
         self._start, self._share = start, share
-        self._rows = file.rows(start)
+        self._file, self._rows = file, file.rows(start)
         self._kind, self._mapping = kind, mapping
         self._prefix = key_prefix
         self._batch_rows = batch_rows
@@ -96,7 +96,7 @@ class ReadAhead(Generic[ItemT]):
         """Yield the batches of the share. What goes wrong in reading is raised after the rows before it."""
         start, prepared = self._start, list[PreparedRow[ItemT]]()
         number = count = 0
-        is_own = self._share.number == 0
+        self._file.are_rows_read = is_own = self._share.number == 0
         failure: Exception | None = None
         try:
             for row in self._rows:
@@ -109,7 +109,7 @@ class ReadAhead(Generic[ItemT]):
                         prepared = []
                     start, count = Place(row.end, row.next_line), 0
                     number += 1
-                    is_own = number % self._share.of == self._share.number
+                    self._file.are_rows_read = is_own = number % self._share.of == self._share.number
         except Exception as error:
             failure = error
         if prepared:

@@ -289,7 +289,7 @@ def _insert(
     system = [_system_event(workspace_id, change, received_at, place) for place, change in enumerate(changes)]
     _complete(workspace_id, admission, first=len(system))
     events = list(admission.events.values())
-    if historic := _only_by_late_events(workspace_id, system, events):
+    if historic := _only_by_late_events(workspace_id, system, events, are_all_recorded=not admission.refused):
         insert_events(workspace_id, historic, level=level_of(level, is_late=True), received_at=received_at)
         historic_ids = {event.id for event in historic}
         system = [event for event in system if event.id not in historic_ids]
@@ -336,12 +336,18 @@ def _complete(workspace_id: UUID, admission: _Admission, first: int) -> None:
 
 
 def _only_by_late_events(
-    workspace_id: UUID, system: Sequence[RecordedEvent], events: Sequence[RecordedEvent]
+    workspace_id: UUID,
+    system: Sequence[RecordedEvent],
+    events: Sequence[RecordedEvent],
+    *,
+    are_all_recorded: bool,
 ) -> list[RecordedEvent]:
     """Return the contact changes of contacts with late events only: these are history, too."""
     if not system:
         return []
     late = are_late(workspace_id, ((event.name, event.occurred_at, event.received_at) for event in events))
+    if are_all_recorded and all(late):
+        return list(system)
     in_time = {event.survivor_id for event, is_late in zip(events, late, strict=True) if not is_late}
     late_survivors = {event.survivor_id for event, is_late in zip(events, late, strict=True) if is_late}
     return [event for event in system if event.contact_id in late_survivors - in_time]

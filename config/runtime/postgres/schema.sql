@@ -1,9 +1,17 @@
 -- Of the migrations: 583d15f00883f667e0d0d871d9b80b992d2882d615eddf35f3eeaf253d5cdd52
 CREATE FUNCTION public.contacts_parts(workspace uuid, value text) RETURNS text[]
-    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
     AS $$
-    SELECT coalesce(array_agg(DISTINCT left(workspace::text, 18) || substr(folded.text, place, 3)), '{}')
-    FROM (SELECT upper(value) AS text) AS folded, generate_series(1, length(folded.text) - 2) AS place
+DECLARE
+    folded text := upper(value);
+    beginning text := left(workspace::text, 18);
+    parts text[] := '{}';
+BEGIN
+    FOR place IN 1 .. length(folded) - 2 LOOP
+        parts := parts || (beginning || substr(folded, place, 3));
+    END LOOP;
+    RETURN parts;
+END
 $$;
 CREATE FUNCTION public.events_moment(value jsonb) RETURNS timestamp with time zone
     LANGUAGE plpgsql IMMUTABLE
