@@ -75,6 +75,11 @@ SCHEDULE: dict[str, dict[str, Any]] = {
         "next_due": "events.schedule.old_refused_events",
         "every": 3600,
     },
+    "purge finished jobs": {
+        "task": "workspaces.tasks.purge_finished_jobs",
+        "next_due": "workspaces.schedule.old_jobs",
+        "every": 3600,
+    },
     "record worker heartbeat": {
         "task": "events.tasks.record_worker_heartbeat",
         "every": env("HEARTBEAT_SECONDS"),

@@ -201,6 +201,8 @@ GROUPS: Mapping[str, tuple[Variable, ...]] = {
         Variable("QUARANTINE_EVENTS", int, 10_000,
             "Refused events that a workspace keeps; the oldest go first.", "events"),
         Variable("QUARANTINE_DAYS", int, 30, "How long refused events are kept.", "days"),
+        Variable("BACKFILL_JOB_DAYS", int, 30,
+            "How long a finished job of the background, or of a command, is shown in the admin.", "days"),
     ),
     "Uploads": (
         Variable("MAX_UPLOAD_BYTES", int, 1_073_741_824,

@@ -30,6 +30,12 @@ def ended_sign_ins() -> str:
     """
 
 
+def old_jobs() -> str:
+    """Return SQL for when the job that finished first is to go."""
+    days = int(settings.BACKFILL_JOB_DAYS)
+    return f"SELECT min(finished_at) + interval '{days} days' FROM workspaces_backfilljob"
+
+
 def idle_backfills() -> str:
     """Return SQL for when a job has rested for too long."""
     oldest = (

@@ -3,9 +3,10 @@
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
+from django.conf import settings
 from django.contrib.auth.hashers import make_password
 from django.db import transaction
 from django.db.models import Exists, OuterRef
@@ -25,7 +26,16 @@ from workspaces.errors import (
     LastOwner,
     UnknownScopes,
 )
-from workspaces.models import ApiKey, Application, Membership, Role, TokenFamily, User, Workspace
+from workspaces.models import (
+    ApiKey,
+    Application,
+    BackfillJob,
+    Membership,
+    Role,
+    TokenFamily,
+    User,
+    Workspace,
+)
 from workspaces.origins import MOST_ORIGINS, InvalidOrigin, parse_origins
 from workspaces.scopes import ALL_SCOPES, unknown_scopes
 
@@ -123,6 +133,13 @@ def _check_owner_remains(workspace_id: UUID, user: User) -> None:
     owners = Membership.objects.in_workspace(workspace_id).filter(role=Role.OWNER)
     if set(owners.values_list("user_id", flat=True)) == {user.pk}:
         raise LastOwner
+
+
+def purge_finished_jobs() -> int:
+    """Delete jobs that finished more than `BACKFILL_JOB_DAYS` ago. Returns how many."""
+    oldest = clock.now() - timedelta(days=settings.BACKFILL_JOB_DAYS)
+    deleted, _ = BackfillJob.objects.filter(finished_at__lt=oldest).delete()
+    return deleted
 
 
 def purge_expired_tokens() -> int:

@@ -1,4 +1,4 @@
-"""Celery tasks: go on with backfills; delete expired tokens and sessions."""
+"""Celery tasks: go on with backfills; delete old jobs, expired tokens and sessions."""
 
 from typing import Any
 from uuid import UUID
@@ -58,6 +58,12 @@ def continue_all_backfills() -> str:
     words = []
     for_each(settings.BACKFILLS, lambda path: words.append(continue_backfill(path)))
     return "nothing" if set(words) <= {"nothing"} else "done"
+
+
+@shared_task
+def purge_finished_jobs() -> str:
+    """Delete jobs that finished long ago."""
+    return "done" if services.purge_finished_jobs() else "nothing"
 
 
 @shared_task

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from datetime import timedelta
 from io import StringIO
 from types import SimpleNamespace
 
@@ -9,12 +10,14 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
 
+from config import clock
 from config.db.backfill import Batch
 from tests.workspaces.factories import WorkspaceFactory
 from workspaces.management import progress
 from workspaces.management.backfill import BackfillCommand, CommandWork
 from workspaces.models import BackfillJob, Workspace
-from workspaces.schedule import idle_backfills
+from workspaces.schedule import idle_backfills, old_jobs
+from workspaces.tasks import purge_finished_jobs
 
 
 class Numbers(BackfillCommand):
@@ -216,3 +219,30 @@ def test_beat_leaves_a_stopped_command_alone(workspace):
     with connection.cursor() as cursor:
         cursor.execute(idle_backfills())
         assert cursor.fetchone() == (None,)
+
+
+def test_jobs_are_deleted_a_while_after_they_finished(workspace, settings):
+    """The unfinished ones stay, however old they are: their command goes on there."""
+    settings.BACKFILL_JOB_DAYS = 30
+    now = clock.now()
+    for name, finished_at in (
+        ("old", now - timedelta(days=31)),
+        ("new", now - timedelta(days=29)),
+        ("unfinished", None),
+    ):
+        BackfillJob.objects.create(
+            workspace=workspace,
+            kind="numbers",
+            subject=name,
+            started_at=now - timedelta(days=90),
+            finished_at=finished_at,
+        )
+    with connection.cursor() as cursor:
+        cursor.execute(old_jobs())
+        (due,) = cursor.fetchone()
+        assert due == now - timedelta(days=1)
+        assert purge_finished_jobs() == "done"
+        assert set(BackfillJob.objects.values_list("subject", flat=True)) == {"new", "unfinished"}
+        cursor.execute(old_jobs())
+        assert cursor.fetchone()[0] > clock.now()
+    assert purge_finished_jobs() == "nothing"
