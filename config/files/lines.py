@@ -87,5 +87,7 @@ def lines_of(blocks: Iterable[Block]) -> Iterator[Line]:
 def blocks_after(blocks: Iterable[Block], position: int) -> Iterator[Block]:
     """Yield what of blocks is after a position."""
     for block in blocks:
-        if (left := block if block.position >= position else block.after(position)) is not None:
+        # Of a last line that is too long nothing may be left: its end is its position.
+        is_after = block.position >= position and block.pieces[0]
+        if (left := block if is_after else block.after(position)) is not None:
             yield left

@@ -235,3 +235,18 @@ def test_what_utf_16_cannot_hold_is_refused_by_itself(read):
 def test_an_empty_file_has_no_rows(read):
     assert read(b"") == []
     assert read(b"a,b\n") == []
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"a,b\n1,2\n" + b"x" * (2 * MAX_ROW_BYTES),
+        b'{"a": 1}\n' + b"x" * (2 * MAX_ROW_BYTES),
+        b'{"a": 1}\n' + b"x" * (2 * MAX_ROW_BYTES) + b"\r",
+    ],
+    ids=["csv", "jsonl", "cr"],
+)
+def test_a_last_line_that_is_too_long_is_refused_once(read, content):
+    for data in (content, packed(content)):
+        rows = read(data)
+        assert [row.values is None for row in rows] == [False, True]
