@@ -6,7 +6,7 @@ import pytest
 from django.conf import settings
 
 from config.files.mapping import load_mapping
-from contacts.imports.fields import CONTACT_FIELDS, contact_reference
+from contacts.imports.fields import CONTACT_FIELDS, contact_row
 from events.imports.fields import EVENT_FIELDS, incoming_event
 
 VENDORS = sorted(path.parent.name for path in settings.IMPORT_MAPS.glob("*/imports.yaml"))
@@ -82,7 +82,7 @@ EVENTS = {
 @pytest.mark.parametrize("vendor", VENDORS)
 def test_a_contact(vendor):
     mapping = load_mapping(CONTACT_FIELDS, settings.IMPORT_MAPS / vendor / "imports.yaml", "contacts")
-    reference = contact_reference(mapping, CONTACTS[vendor])
+    reference = contact_row(mapping, CONTACTS[vendor]).contact
     assert {("email", "a@x.test"), ("anonymous_id", "u1")} <= set(reference.identifiers)
     assert reference.changes.first_name == "Ada"
     assert "context_ip" not in reference.changes.attributes
