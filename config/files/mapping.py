@@ -1,5 +1,6 @@
 """Mapping of a file's columns to fields: by the header, or by a map in YAML with constants, paths and formats."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, tzinfo
@@ -21,7 +22,7 @@ Reader = Callable[[Values], Any]
 """Returns a field's value of a row, None where the row does not say. Raises RowRefused."""
 REST: Final = "*"
 """In a map: all columns that no other field takes."""
-_OPTIONS: Final = {"column", "value", "type", "format", "timezone", "separator", "without"}
+_OPTIONS: Final = {"column", "value", "type", "format", "timezone", "separator", "decimal", "without"}
 _MISSING: Final = object()
 
 
@@ -189,6 +190,7 @@ class _Source:
     format: str = ""
     zone: tzinfo = UTC
     separator: str = ","
+    decimal: str = "."
     without: tuple[str, ...] = ()
     takes_rest: bool = False
 
@@ -248,7 +250,11 @@ def _source(fields: Fields, name: str, spec: Any) -> _Source:
         raise InvalidMapping(f"{name}: a column is named by a text")
     if column == REST and (key or name not in fields.groups):
         raise InvalidMapping(f"{name}: only {', '.join(fields.groups)} take all columns")
-    texts = {option: str(spec[option]) for option in ("format", "separator") if option in spec}
+    texts = {option: str(spec[option]) for option in ("format", "separator", "decimal") if option in spec}
+    if texts.get("decimal", ".") not in (".", ","):
+        raise InvalidMapping(f"{name}: the decimal sign is a point or a comma")
+    if "decimal" in spec and type_ not in ("number", "integer"):
+        raise InvalidMapping(f"{name}: only numbers have a decimal sign")
     if not all(texts.values()):
         raise InvalidMapping(f"{name}: a format or a separator is not empty")
     without = spec.get("without", ())
@@ -313,13 +319,28 @@ def _time_text(source: _Source, value: Any) -> str:
 
 def _number(source: _Source, value: Any) -> Any:
     try:
-        return _parsed(value) if isinstance(value, str) else _checked_number(value)
+        if not isinstance(value, str):
+            return _checked_number(value)
+        return _parsed(_with_point(value) if source.decimal == "," else value)
     except (ParseError, ValueError) as error:
         raise RowRefused(f"{source.column}: {value!r} is no number") from error
 
 
 def _parsed(text: str) -> Any:
     return _checked_number(parse_json(text.strip()))
+
+
+# Thousands may be grouped by a point, a space of any width or an apostrophe, as spreadsheets write them.
+_WITH_COMMA: Final = re.compile(r"([+-]?)(\d+|\d{1,3}(?:[. \u00a0\u202f'\u2019]\d{3})+)(?:,(\d+))?", re.ASCII)
+
+
+def _with_point(text: str) -> str:
+    """Return a number with a decimal comma as JSON has it. Raises ValueError."""
+    if (found := _WITH_COMMA.fullmatch(text.strip())) is None:
+        raise ValueError(text)
+    sign, whole, fraction = found.groups()
+    digits = "".join(character for character in whole if character.isdigit()).lstrip("0") or "0"
+    return f"{sign.replace('+', '')}{digits}" + (f".{fraction}" if fraction else "")
 
 
 def _checked_number(value: Any) -> Any:

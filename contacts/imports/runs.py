@@ -153,6 +153,10 @@ def _begin(
     same = imports_like(workspace_id, kind, fingerprint, terms)
     check_no_other(same.open_uploads())
     if not restart and (run := same.unfinished().order_by("-id").first()) is not None:
+        if file.size is not None and file.size < run.position:
+            raise UnreadableFile(
+                "The file is shorter than what was imported of it: it is another one, of which --restart begins anew"
+            )
         return run
     name = terms.name or ("standard-input" if file.path == STANDARD_INPUT else Path(file.path).name)
     # Of a name that is no UTF-8 the bytes are shown.

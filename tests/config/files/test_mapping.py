@@ -73,6 +73,35 @@ def test_what_is_not_of_the_format_is_refused(value, format):
         read({"at": value}, timestamp={"column": "at", "format": format})
 
 
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("9,50", 9.5),
+        ("-1.234,5", -1234.5),
+        ("+1 234 567", 1234567),
+        ("1\u202f234,5", 1234.5),
+        ("1'000,25", 1000.25),
+        ("007,5", 7.5),
+        ("0", 0),
+        (3.5, 3.5),
+        ("9.50", None),
+        ("1.23,4", None),
+        ("1,2,3", None),
+        (",5", None),
+        ("1e5", None),
+        ("", "nothing"),
+        ("9" * 20, None),
+    ],
+)
+def test_a_number_may_have_a_decimal_comma(text, number):
+    definition = {"properties.n": {"column": "n", "type": "number", "decimal": ","}}
+    if number is None:
+        with pytest.raises(RowRefused, match="is no number"):
+            read({"n": text}, **definition)
+    else:
+        assert read({"n": text}, **definition) == ({} if text == "" else {"properties": {"n": number}})
+
+
 def test_a_number_of_seconds_may_be_negative_and_is_cut_to_microseconds():
     definition = {"properties.at": {"column": "at", "type": "time-text", "format": "unix"}}
     assert read({"at": "-1.5"}, **definition)["properties"] == {"at": "1969-12-31T23:59:58.500Z"}
@@ -132,6 +161,8 @@ def test_by_the_header_what_is_not_known_is_a_property():
         ({"name": {"column": "x", "type": ["text"]}}, "no type"),
         ({"properties.a": {"column": "x", "type": "list", "separator": ""}}, "not empty"),
         ({"properties.": "x"}, "no field properties"),
+        ({"properties.a": {"column": "x", "type": "number", "decimal": ";"}}, "point or a comma"),
+        ({"properties.a": {"column": "x", "decimal": ","}}, "only numbers"),
     ],
 )
 def test_a_wrong_map_is_refused_before_anything_is_read(definition, message):

@@ -113,7 +113,7 @@ class Killed(BaseException):
     """The process is gone."""
 
 
-def run_killed(path, workspace, monkeypatch, position):
+def run_killed(path, workspace, monkeypatch, position, **options):
     """Run an import in batches of 10, until it has come so far."""
     commit = runs._Runner._commit
 
@@ -125,7 +125,7 @@ def run_killed(path, workspace, monkeypatch, position):
     with monkeypatch.context() as patched:
         patched.setattr(runs._Runner, "_commit", stopping)
         with pytest.raises(Killed):
-            run("import_events", path, workspace, batch_size=10)
+            run("import_events", path, workspace, batch_size=10, **options)
 
 
 def test_one_that_comes_too_late_leaves_what_the_other_has_refused(workspace, tmp_path, monkeypatch):
@@ -151,6 +151,17 @@ def test_one_that_comes_too_late_leaves_what_the_other_has_refused(workspace, tm
     status, _, errors = run("import_events", path, workspace, batch_size=10)
     assert (status, "Another process" in errors) == (1, True)
     assert refused_lines() == list(range(2, 102, 5))
+
+
+def test_a_file_that_is_shorter_than_its_name_says_is_not_gone_on_with(workspace, tmp_path, monkeypatch):
+    path = tmp_path / "file.csv"
+    path.write_bytes(content(100))
+    run_killed(path, workspace, monkeypatch, 2_000, name="daily")
+    path.write_bytes(content(10))
+    status, _, errors = run("import_events", path, workspace, name="daily")
+    assert (status, "--restart" in errors) == (1, True)
+    status, out, _ = run("import_events", path, workspace, name="daily", restart=True)
+    assert (status, "10 rows" in out) == (0, True)
 
 
 def test_what_somebody_took_away_of_the_refused_leaves_no_hole(workspace, tmp_path, monkeypatch):
