@@ -5,6 +5,7 @@ Idempotent: where everything is right it changes nothing, so it may stop anywher
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from config.db.backfill import Batch
 from config.db.sql import Sql, sql
 from config.db.statements import execute, fetch_all
 from contacts.models import Contact
+from events.errors import InvalidCondition
 from events.id_bounds import first_id_of_events
 from events.models import Event
 from events.processing.lane_backfills import LaneBackfill, LanePosition, contacts_of_lane
@@ -38,6 +40,8 @@ from scoring.rule_scores import (
 )
 from scoring.rules import RESCORES as RESCORES_PATH
 from scoring.rules import finish_lane
+
+logger = logging.getLogger(__name__)
 
 CHUNK = 500
 """Contacts in a transaction: the lane's effects wait for one."""
@@ -66,13 +70,14 @@ def _rescore_batch(position: LanePosition) -> Batch:
     if rule is None or not rule.is_rescoring:
         return Batch(None)
     contact_ids = position.contacts(CHUNK)
-    evaluators = [read(rule)] if rule.rescore_reevaluates and rule.deleted_at is None else []
+    reevaluates = rule.rescore_reevaluates and rule.deleted_at is None
+    evaluators = _readable(rule) if reevaluates else []
     _rescore(position.workspace_id, contact_ids, [rule], evaluators, clock.now())
     if len(contact_ids) == CHUNK:
         return Batch(str(contact_ids[-1]), done=CHUNK)
     # Last, for the lanes share the row.
     finish_lane(rule, position.lane, clock.now())
-    return Batch(None, done=len(contact_ids))
+    return Batch(None, done=len(contact_ids), failed=int(reevaluates and not evaluators))
 
 
 @transaction.atomic
@@ -94,11 +99,15 @@ def rescore_contacts(workspace_id: UUID, contact_ids: Collection[UUID]) -> set[U
 
 @transaction.atomic
 def reevaluate_contacts(workspace_id: UUID, contact_ids: Collection[UUID], rule_id: UUID) -> None:
-    """Evaluate one rule again for contacts, by what is known now. Their lanes must be locked."""
+    """Evaluate one rule again for contacts, by what is known now; not one that cannot be read.
+
+    Their lanes must be locked.
+    """
     rule = ScoringRule.objects.in_workspace(workspace_id).filter(id=rule_id).first()
-    if rule is not None:
+    evaluators = [] if rule is None else _readable(rule, rule.effective_from)
+    if rule is not None and evaluators:
         ids = _merged_with(workspace_id, contact_ids)
-        _rescore(workspace_id, ids, [rule], [read(rule, rule.effective_from)], clock.now())
+        _rescore(workspace_id, ids, [rule], evaluators, clock.now())
 
 
 def rescore_next(
@@ -115,6 +124,15 @@ def canonical_contacts(workspace_id: UUID, after: UUID, limit: int) -> list[UUID
     """Return the next canonical contacts, by id."""
     contacts = Contact.objects.in_workspace(workspace_id).canonical().filter(id__gt=after).order_by("id")
     return list(contacts.values_list("id", flat=True)[:limit])
+
+
+def _readable(rule: ScoringRule, evaluates_from: datetime | None = None) -> list[RuleEvaluator]:
+    """Return what evaluates a rule; nothing where it cannot be read, for then what it gave stays."""
+    try:
+        return [read(rule, evaluates_from)]
+    except InvalidCondition as error:
+        logger.warning("The scoring rule %s cannot be read, and is not evaluated again: %s", rule.id, error)
+        return []
 
 
 def _with_events_since(workspace_id: UUID, contact_ids: list[UUID], since: datetime) -> list[UUID]:

@@ -11,6 +11,7 @@ from django.db import transaction
 from django.db.models import F, Min
 
 from config import clock
+from events.errors import InvalidCondition
 from events.models import Event, ParkedEffect
 from events.processing.lane_backfills import begin_lanes
 from events.processing.passes import bump_rules_version
@@ -139,7 +140,10 @@ def validate_rule(rule: ScoringRule) -> Rule:
 
 def rule_warnings(rule: ScoringRule) -> list[str]:
     """Return a sentence for each name or value in the rule that was never seen, or is of another kind."""
-    tree = parse_rule(rule.condition, about_event=rule.event_name)
+    try:
+        tree = parse_rule(rule.condition, about_event=rule.event_name)
+    except InvalidCondition as error:
+        return [f"This rule cannot be read any more: {error.sentence}"]
     return find_rule_warnings(rule.workspace_id, tree, about=rule.event_name)
 
 

@@ -19,6 +19,7 @@ from django.db.models import Q
 from config import clock
 from contacts.merging.reassignment import under_way
 from contacts.models import Contact, ContactScore, Merge
+from events.errors import InvalidCondition
 from events.models import Event, EventBatch, ParkedEffect, Timer
 from events.processing.passes import lock_lane
 from events.rules.event_matching import ALWAYS
@@ -179,7 +180,11 @@ class _Recount:
 
     def _ledger_differences(self, rule: ScoringRule) -> Iterator[Difference]:
         """Compare entries with what the stream earns, for events that the rule evaluates."""
-        evaluator = read(rule, rule.effective_from)
+        try:
+            evaluator = read(rule, rule.effective_from)
+        except InvalidCondition:
+            # What it gave is what it gave: `unreadable_rules` names it.
+            return
         if evaluator.needs_contact and not _asks_events_only(evaluator.tree):
             return
         answer = self._evaluated_with_history if evaluator.needs_contact else self._evaluated_alone

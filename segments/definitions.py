@@ -10,6 +10,7 @@ from uuid import UUID
 from django.db import IntegrityError, transaction
 
 from config import clock
+from config.errors import DomainError
 from events.aggregates.registry import reset_aggregates
 from events.errors import InvalidCondition
 from events.processing.passes import bump_rules_version
@@ -134,12 +135,28 @@ def rebuild_segment(workspace_id: UUID, segment: Segment) -> Segment:
     return _save(segment)
 
 
+Rebuilds = tuple[list[Segment], list[str]]
+"""Segments that are being built again, and a sentence for each that cannot be."""
+
+
+def rebuild_segments(workspace_id: UUID, segments: Sequence[Segment]) -> Rebuilds:
+    """Build segments again, each on its own merits."""
+    started: list[Segment] = []
+    refused: list[str] = []
+    for segment in segments:
+        try:
+            started.append(rebuild_segment(workspace_id, segment))
+        except DomainError as error:
+            refused.append(f"{segment.name}: {error.sentence}")
+    return started, refused
+
+
 @transaction.atomic
-def recount_segments(workspace_id: UUID, segments: Sequence[Segment]) -> list[Segment]:
+def recount_segments(workspace_id: UUID, segments: Sequence[Segment]) -> Rebuilds:
     """Build segments again, and count anew what their rules read of all time.
 
     Returns them, with those that read the same. For aggregates that are not what the stream says, after imports
-    without effects, say. Raises as rebuild_segment.
+    without effects, say.
     """
     bump_rules_version(workspace_id)
     chosen = {segment.id for segment in segments}
@@ -151,7 +168,7 @@ def recount_segments(workspace_id: UUID, segments: Sequence[Segment]) -> list[Se
     concerned = [
         segment for segment, specs in reads.items() if segment.id in chosen or not wanted.isdisjoint(specs)
     ]
-    return [rebuild_segment(workspace_id, segment) for segment in concerned]
+    return rebuild_segments(workspace_id, concerned)
 
 
 @transaction.atomic
@@ -181,7 +198,10 @@ def check_rule(workspace_id: UUID, raw: object, segment: Segment | None = None) 
 def segment_warnings(segment: Segment) -> list[str]:
     """Return a sentence for each event or property in the latest rule that was never seen."""
     raw = segment.draft_rule or segment.rule
-    return find_rule_warnings(segment.workspace_id, parse_rule(raw)) if raw else []
+    try:
+        return find_rule_warnings(segment.workspace_id, parse_rule(raw)) if raw else []
+    except InvalidCondition as error:
+        return [f"This rule cannot be read any more: {error.sentence}"]
 
 
 def _chain(segments: Mapping[UUID, Segment], start: UUID, goal: UUID) -> list[UUID] | None:

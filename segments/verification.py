@@ -64,6 +64,8 @@ class Verification:
     segments: int = 0
     # Parked, unreadable or not built yet: what serves there is not what the rule says now.
     skipped: list[str] = field(default_factory=list)
+    # Of these, a sentence for each whose rule cannot be read.
+    unreadable: list[str] = field(default_factory=list)
     differences: list[Difference] = field(default_factory=list)
     repaired: int = 0
 
@@ -75,7 +77,7 @@ class Verification:
     def add(self, further: Verification) -> None:
         """Add what was found in other contacts of the same segments."""
         self.contacts += further.contacts
-        self.segments, self.skipped = further.segments, further.skipped
+        self.segments, self.skipped, self.unreadable = further.segments, further.skipped, further.unreadable
         self.differences += further.differences
         self.repaired += further.repaired
 
@@ -128,6 +130,11 @@ class _Work:
         rulebook = self._rulebook()
         self.found.segments = len(rulebook.segments)
         self.found.skipped = sorted(rulebook.skipped)
+        self.found.unreadable = [
+            f"{segment.name}: its rule cannot be read: {error}"
+            for segment, error in rulebook.unreadable.items()
+            if segment.name in rulebook.skipped
+        ]
 
     def evaluate(self, contact_ids: Sequence[UUID]) -> None:
         """Evaluate contacts without a lock, and those that differ once more with one."""
@@ -194,9 +201,12 @@ class _Rulebook:
         self.segments: dict[UUID, Segment] = {}
         self.rules: dict[UUID, Rule] = {}
         self.skipped: list[str] = []
+        self.unreadable: dict[Segment, Exception] = {}
         for segment in Segment.objects.in_workspace(workspace_id):
             rule = None if segment.is_static else _rule_of(segment)
-            if rule is not None:
+            if isinstance(rule, Exception):
+                self.unreadable[segment] = rule
+            elif rule is not None:
                 self.rules[segment.id] = rule
             if not segment_ids or segment.id in segment_ids:
                 self.segments[segment.id] = segment
@@ -359,12 +369,14 @@ def _date_by(person: Person, now: datetime) -> None:
                 events[place] = replace(event, occurred_at=now)
 
 
-def _rule_of(segment: Segment) -> Rule | None:
-    """Return the rule by which a segment is evaluated all the time, None if it is not."""
-    if segment.rule is None or segment.parked_at is not None:
+def _rule_of(segment: Segment) -> Rule | Exception | None:
+    """Return the rule by which a segment is evaluated all the time, None if it is not; or why it cannot be read."""
+    if segment.rule is None:
         return None
     read = parse_rule_version(segment, segment.rule, segment.version)
-    return read.rule if isinstance(read, RuleVersion) else None
+    if isinstance(read, tuple):
+        return read[1]
+    return read.rule if segment.parked_at is None else None
 
 
 def _by_lane(contact_ids: Collection[UUID]) -> dict[int, set[UUID]]:

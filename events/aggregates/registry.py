@@ -4,6 +4,7 @@ A measure is kept per contact, incrementally, by `events.effects.maintain_aggreg
 lane from the stream, without what still waits in the lane's outbox: the effects will count that.
 """
 
+import logging
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from config.db.plans import hashed_lists
 from config.db.sql import Sql, join, sql
 from config.db.statements import execute, fetch_all
 from config.ids import NO_ID
+from events.errors import InvalidCondition
 from events.models import Aggregate
 from events.processing.passes import EffectEvent, bump_rules_version
 from events.rules.compiler import AggregateSpec, compile_event_rule
@@ -27,6 +29,8 @@ from events.rules.nodes import Group, Rule, written
 from events.rules.parser import parse_rule
 from events.stream.outbox import LANE_COUNT, LANE_SQL
 from events.versioned_cache import VersionedEventNames
+
+logger = logging.getLogger(__name__)
 
 ALL_LANES = (1 << LANE_COUNT) - 1
 
@@ -102,7 +106,11 @@ def maintained_aggregates(
     aggregates = Aggregate.objects.in_workspace(workspace_id).order_by("id")
     if event_names is not None:
         aggregates = aggregates.filter(event_name__in=event_names)
-    return [MaintainedAggregate(row.id, _spec(row), row.lanes_built) for row in aggregates]
+    return [
+        MaintainedAggregate(row.id, spec, row.lanes_built)
+        for row in aggregates
+        if (spec := _spec(row)) is not None
+    ]
 
 
 def _aggregated_event_names(workspace_id: UUID) -> Iterable[str]:
@@ -333,9 +341,14 @@ def _filter(spec: AggregateSpec, conditions: EventConditions) -> Sql:
     return compile_event_rule(Rule(spec.filters or Group("AND", ())), conditions)
 
 
-def _spec(aggregate: Aggregate) -> AggregateSpec:
+def _spec(aggregate: Aggregate) -> AggregateSpec | None:
+    """Return what is counted; None where that cannot be read any more, as the rules that ask for it cannot."""
     filters = aggregate.filters
-    group = None if filters is None else parse_rule(filters, about_event=aggregate.event_name).root
+    try:
+        group = None if filters is None else parse_rule(filters, about_event=aggregate.event_name).root
+    except InvalidCondition as error:
+        logger.warning("The aggregate %s cannot be read, and is not maintained: %s", aggregate.id, error)
+        return None
     return AggregateSpec(aggregate.event_name, group, aggregate.property)
 
 

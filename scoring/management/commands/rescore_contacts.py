@@ -16,6 +16,7 @@ from contacts.models import Contact
 from events.processing.passes import lock_lane
 from events.stream.outbox import LANE_COUNT
 from scoring.rescoring import rescore_next
+from scoring.rule_matching import unreadable_rules
 from workspaces.management.backfill import BackfillCommand, CommandWork
 from workspaces.management.selection import add_workspaces, chosen_workspaces
 
@@ -27,6 +28,8 @@ class Command(BackfillCommand):
         "Evaluate the events of contacts again by the rules that hold for them, and recalculate their scores."
     )
     unit = "contacts"
+    failed_name = "rules not read"
+    failure = "What rules gave that cannot be read stays as it was."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the options."""
@@ -66,8 +69,11 @@ def _rescore(workspace_id: UUID, since: datetime | None, cursor: Any, limit: int
     done = rescore_next(workspace_id, lane, after, limit, since=since)
     if done.after is None:
         lane += 1
+    unreadable = unreadable_rules(workspace_id) if cursor is None else []
     return Batch(
         [lane, str(done.after or NO_ID)] if lane < LANE_COUNT else None,
         done=done.contacts,
+        failed=len(unreadable),
+        lines=tuple(unreadable),
         counts={"scores changed": done.changed},
     )

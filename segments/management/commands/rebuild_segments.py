@@ -10,7 +10,7 @@ from config.db.backfill import Batch
 from contacts.models import Contact
 from events.stream.outbox import LANE_COUNT
 from segments.build import BUILDS, PUBLICATIONS
-from segments.definitions import get_segment, rebuild_segment, recount_segments
+from segments.definitions import Rebuilds, get_segment, rebuild_segments, recount_segments
 from segments.management.selection import add_selection, chosen_segments
 from segments.models import Segment
 from workspaces.management.backfill import BackfillCommand, CommandWork
@@ -42,7 +42,7 @@ class Command(BackfillCommand):
         """Yield each workspace that has segments with rules."""
         for workspace, segments in chosen_segments(options):
             if dynamic := [segment for segment in segments if not segment.is_static]:
-                start = recount_segments if options["recount"] else _start_builds
+                start = recount_segments if options["recount"] else rebuild_segments
                 work = partial(_rebuild, workspace.id, dynamic, start, options["wait"], options["dry_run"])
                 total = partial(_total, workspace.id, len(dynamic)) if options["wait"] else None
                 yield CommandWork(workspace.id, workspace.name, work, total=total, is_atomic=False)
@@ -52,14 +52,10 @@ def _total(workspace_id: UUID, segments: int) -> int:
     return Contact.objects.in_workspace(workspace_id).canonical().count() * segments
 
 
-def _start_builds(workspace_id: UUID, segments: Sequence[Segment]) -> list[Segment]:
-    return [rebuild_segment(workspace_id, segment) for segment in segments]
-
-
 def _rebuild(
     workspace_id: UUID,
     segments: Sequence[Segment],
-    start: Callable[[UUID, Sequence[Segment]], Sequence[Segment]],
+    start: Callable[[UUID, Sequence[Segment]], Rebuilds],
     wait: bool,
     is_dry: bool,
     cursor: Any,
@@ -67,11 +63,16 @@ def _rebuild(
 ) -> Batch:
     """Start all builds, then work on the first that is not done; the cursor has what is left, and where it is."""
     if cursor is None:
+        refused: Sequence[str] = ()
         if not is_dry:
-            segments = start(workspace_id, segments)
+            segments, refused = start(workspace_id, segments)
         left = [str(segment.id) for segment in segments]
-        counts = {"builds started": len(left)}
-        return Batch({"left": left, "lane": 0} if wait and not is_dry else None, counts=counts)
+        return Batch(
+            {"left": left, "lane": 0} if wait and left and not is_dry else None,
+            failed=len(refused),
+            lines=tuple(refused),
+            counts={"builds started": len(left)},
+        )
     return _work_on_lane(workspace_id, cursor)
 
 

@@ -20,8 +20,8 @@ class Command(BackfillCommand):
     help = "Evaluate contacts anew, by plain Python and from the stream, and compare with who is stored as a member."
     unit = "contacts"
     batch_size = CHUNK
-    failed_name = "still differ"
-    failure = "Memberships are not what the stream says."
+    failed_name = "still differ or cannot be verified"
+    failure = "Memberships are not what the stream says, or rules cannot be read."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the options."""
@@ -58,7 +58,7 @@ def _verify(
             found.add(verify_whole_segments(workspace_id, segment_ids=segment_ids, repair=repair))
         if found.skipped:
             unserved = ", ".join(found.skipped)
-            skipped = (f"not looked at, for no rule of theirs serves now: {unserved}",)
+            skipped = (f"not looked at, for no rule of theirs serves now: {unserved}", *found.unreadable)
     names: dict[UUID, object] = {segment.id: segment.name for segment in segments}
     lines = (
         f"{names.get(row.segment_id, row.segment_id)}: contact {row.contact_id} {row.kind}"
@@ -67,7 +67,7 @@ def _verify(
     return Batch(
         following,
         done=len(contact_ids),
-        failed=len(found.differences) - found.repaired,
+        failed=len(found.differences) - found.repaired + (len(found.unreadable) if following is None else 0),
         lines=(*lines, *skipped),
         counts={
             "segments": found.segments if following is None else 0,
