@@ -314,6 +314,12 @@ def away_from_database() -> Iterator[None]:
     """Hold no connection while this thread waits for its client; the request's time counts anew from then on."""
     release_connection()
     yield
+    restart_time()
+
+
+def restart_time() -> None:
+    """Count the time that a request may take from its next statement on; not inside a transaction."""
+    release_connection()
     checkout = _thread.checkout
     if checkout is not None and checkout.connection is None:
         checkout.deadline = None

@@ -1,6 +1,7 @@
 """ReceivedFile: a file that came in by a request, unpacked into a temporary file, with a hash of what was sent."""
 
 import hashlib
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, Final
@@ -81,7 +82,9 @@ def _copy(source: ByteStream, target: IO[bytes], most_bytes: int | None = None) 
         if most_bytes is not None and size > most_bytes:
             raise FileTooLarge(most_bytes)
         target.write(block)
+    # While no transaction waits for the disk.
     target.flush()
+    os.fsync(target.fileno())
     return size
 
 

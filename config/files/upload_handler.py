@@ -9,6 +9,7 @@ from django.core.exceptions import RequestDataTooBig
 from django.core.files.uploadedfile import UploadedFile
 from django.core.files.uploadhandler import FileUploadHandler
 
+from config.db.connection_slots import release_connection, restart_time
 from config.files.errors import FileTooLarge
 from config.files.storage import temporary_file
 from config.http.bodies import MULTIPART_BYTES
@@ -35,6 +36,7 @@ class UploadHandler(FileUploadHandler):
             is_large and user is not None and not user.is_staff
         ):
             raise RequestDataTooBig
+        release_connection()
 
     def new_file(self, *args: Any, **kwargs: Any) -> None:
         """Begin a file."""
@@ -52,6 +54,10 @@ class UploadHandler(FileUploadHandler):
         """Return the file."""
         self._file.seek(0)
         return UploadedFile(self._file, self.file_name, self.content_type, file_size, self.charset)
+
+    def upload_complete(self) -> None:
+        """Count the request's time from here on."""
+        restart_time()
 
     def upload_interrupted(self) -> None:
         """Give the file up."""

@@ -9,7 +9,7 @@ import django_filters
 from django.db.models import QuerySet
 from django.http.response import HttpResponseBase
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiResponse, extend_schema
+from drf_spectacular.utils import OpenApiResponse, extend_schema, extend_schema_field
 from rest_framework import serializers
 from rest_framework.decorators import action
 from rest_framework.exceptions import ValidationError
@@ -37,6 +37,7 @@ _OF_EVENTS: Final = Need("POST", "events:write", "of events", action="create")
 _SHOWS_EVENTS: Final = Need("GET", "events:read", "of events", action="refused")
 
 
+@extend_schema_field(OpenApiTypes.BOOL)
 class WordsField(serializers.ChoiceField):
     """`true` or `false` as a word: forms and addresses have texts only."""
 
@@ -86,6 +87,14 @@ class ImportBodySerializer(KnownKeysSerializer):
         help_text="of contacts: what the file says of consents counts where nothing newer is known, or in any case",
     )
     dryRun = WordsField(default=False, help_text="decide every row, and record nothing")
+
+
+class ImportParametersSerializer(ImportBodySerializer):
+    """The same in the address."""
+
+    kind = serializers.ChoiceField(
+        choices=Import.Kind.choices, required=False, help_text="where no form has it"
+    )
 
 
 class ImportFormSerializer(ImportBodySerializer):
@@ -168,7 +177,7 @@ class ImportViewSet(NativeViewSet):
     @extend_schema(
         operation_id="createImport",
         request=_UPLOAD,
-        parameters=[ImportBodySerializer],
+        parameters=[ImportParametersSerializer],
         responses={202: ImportSerializer},
     )
     def create(self, request: Request, workspace_id: str) -> Response:
