@@ -7,7 +7,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from django.conf import settings
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import QuerySet
 from django.utils.module_loading import import_string
 
@@ -68,8 +68,14 @@ def _company(company: Company) -> dict[str, Any]:
 
 @contextmanager
 def snapshot() -> Iterator[None]:
-    """Open a transaction in which all is read, so that the server keeps the cursor and memory stays small."""
+    """Open a transaction in which all is read, so that the server keeps the cursor and memory stays small.
+
+    All of it is of one moment, also what is loaded with each row, unless the caller has a transaction.
+    """
+    is_own = not connection.in_atomic_block
     with transaction.atomic():
+        if is_own:
+            execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         # A plan that finds the first rows soon may take for ever for the rest.
         execute("SET LOCAL cursor_tuple_fraction = 1")
         yield

@@ -1,14 +1,22 @@
 """What is exported imports again to the same contacts, scores and memberships, in every form."""
 
 import sys
+import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from django.db import connections
 
 from config import clock
+from contacts.erasure.erasures import erase_person
+from contacts.imports import exports
+from contacts.imports.exports import exported_contacts
+from contacts.merging.merges import merge_contacts
 from contacts.models import Contact, ContactScore
 from contacts.queries import with_details
 from contacts.references import CompanyReference, ContactReference
+from events.imports import exports as event_exports
+from events.imports.exports import exported_events
 from events.models import Event
 from events.processing.passes import apply_effects
 from events.stream.recording import record_events
@@ -118,6 +126,36 @@ def test_what_is_exported_imports_again_to_the_same_state(filled, tmp_path, form
     assert events(again) == events(filled)
     assert ContactScore.objects.in_workspace(again.id).filter(points__gt=0).count() == 5
     assert Membership.objects.in_workspace(again.id).exists()
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("exported", [exported_contacts, exported_events])
+def test_an_export_has_one_moment_whatever_happens_meanwhile(monkeypatch, exported):
+    monkeypatch.setattr(exports, "CHUNK_ROWS", 1)
+    monkeypatch.setattr(event_exports, "CHUNK_ROWS", 1)
+    workspace = WorkspaceFactory.create()
+    names = ["a", "b", "c"]
+    contacts = [a_contact(workspace, f"{name}@x.test") for name in names]
+    moments = [datetime(2024, 2, day, tzinfo=UTC) for day in (1, 2, 3)]
+    happened = [
+        IncomingEvent("seen", ContactReference(str(contact.id)), occurred_at=moment)
+        for contact, moment in zip(contacts, moments, strict=True)
+    ]
+    record_events(workspace.id, happened, schema_policy=SchemaPolicy.OPEN)
+
+    def change():
+        try:
+            merge_contacts(workspace.id, contacts[0], contacts[1])
+            erase_person(workspace.id, contacts[2])
+        finally:
+            connections.close_all()
+
+    rows = exported(workspace.id)
+    first = next(rows)
+    thread = threading.Thread(target=change)
+    thread.start()
+    thread.join()
+    assert [row["email"] for row in [first, *rows]] == [f"{name}@x.test" for name in names]
 
 
 def test_the_options_choose_events(filled, tmp_path):
