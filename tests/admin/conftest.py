@@ -1,10 +1,20 @@
 import pytest
+from django.contrib import admin
 from django.db import transaction
 from django.test import Client
 
 from tests.admin.rows import fill
 from tests.admin.tenants import somebody, two_tenants
 from workspaces.models import Membership, User, Workspace
+
+
+@pytest.fixture
+def empty_sidebar(monkeypatch):
+    """Leave out the sidebar's links, which are a third of what a page takes and the same on each.
+
+    `test_every_page`, `test_tenancy` and `test_ways` have them all.
+    """
+    monkeypatch.setattr(admin.site, "get_sidebar_list", lambda request: [{"items": []}])
 
 
 @pytest.fixture

@@ -23,6 +23,8 @@ from tests.contacts.factories import a_contact
 from workspaces.models import Confirmation, User
 from workspaces.staff.confirmation import LIFETIME
 
+pytestmark = pytest.mark.usefixtures("empty_sidebar")
+
 CONTACTS = reverse("admin:contacts_contact_changelist")
 CAMPAIGNS = reverse("admin:campaigns_campaign_changelist")
 

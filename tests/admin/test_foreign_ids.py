@@ -12,6 +12,8 @@ from events.models import Event
 from segments.models import Membership, Segment
 from tests.admin.tenants import checksums, leaked
 
+pytestmark = pytest.mark.usefixtures("empty_sidebar")
+
 OWNERS = ["owner", "mixed"]
 """Who sees nothing of the other workspace, and who looks on there."""
 

@@ -231,6 +231,7 @@ class Anchors(HTMLParser):
             self.open -= 1
 
 
+@pytest.mark.usefixtures("empty_sidebar")
 @pytest.mark.parametrize("model", REGISTERED, ids=label)
 def test_each_row_of_a_list_opens(staff, rows, model):
     page = staff.get(url_of(model, "changelist"))

@@ -8,6 +8,8 @@ from django.urls import reverse
 from tests.admin.tenants import MARK, UUID_TEXT, leaked, some, somebody
 from tests.admin.test_every_page import REGISTERED, label, url_of
 
+pytestmark = pytest.mark.usefixtures("empty_sidebar")
+
 # What a query may start from, beside columns: what a list adds to its rows.
 PATHS = [
     "contact__workspace__memberships__user__password",
