@@ -1,7 +1,7 @@
 """Mapping of a file's columns to fields: by the header, or by a map in YAML with constants, paths and formats."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, tzinfo
 from fnmatch import fnmatchcase
@@ -22,6 +22,8 @@ Reader = Callable[[Values], Any]
 """Returns a field's value of a row, None where the row does not say. Raises RowRefused."""
 REST: Final = "*"
 """In a map: all columns that no other field takes."""
+ONLY: Final = "only"
+"""In a map: which rows it is for, by the values of columns; a row without the column is among them."""
 _OPTIONS: Final = {"column", "value", "type", "format", "timezone", "separator", "decimal", "without"}
 _MISSING: Final = object()
 
@@ -63,8 +65,19 @@ class ColumnMapping:
         """Check a map. Raises InvalidMapping."""
         self._fields = fields
         self.definition = dict(definition or {})
-        self._sources = {name: _source(fields, name, spec) for name, spec in self.definition.items()}
+        self._only = _only(self.definition.get(ONLY))
+        self._sources = {
+            name: _source(fields, name, spec) for name, spec in self.definition.items() if name != ONLY
+        }
         self._plans: dict[tuple[str, ...], _Plan] = {}
+
+    def leaves_out(self, values: Values) -> bool:
+        """Tell whether a row is none of those that the map is for."""
+        return any(
+            value is not None and not (isinstance(value, str | int) and value in wanted)
+            for column, wanted in self._only
+            for value in [values.get(column)]
+        )
 
     def read(self, values: Values) -> dict[str, Any]:
         """Return the fields that a row says; groups as objects. Raises RowRefused."""
@@ -92,12 +105,12 @@ class ColumnMapping:
         return found
 
     def _plan(self, columns: tuple[str, ...]) -> _Plan:
-        sources = self._sources or {
+        sources = {name: source.among(columns) for name, source in self._sources.items()} or {
             name: _source_of_column(self._fields, name, column)
             for column, name in _by_header(self._fields, columns).items()
         }
-        taken = {source.column.partition(".")[0] for source in sources.values() if source.column}
-        taken |= {source.column for source in sources.values()}
+        named = {column for source in sources.values() for column in source.columns}
+        taken = named | {column.partition(".")[0] for column in named if column}
         plan = _Plan([], {}, [])
         for name, source in sources.items():
             group, _, key = name.partition(".")
@@ -108,6 +121,8 @@ class ColumnMapping:
                     if column and column not in taken and not source.leaves_out(column)
                 ]
                 plan.cells.setdefault(group, []).extend(rest)
+            elif source.others:
+                plan.fields.append((group, key, source.reader()))
             elif source.column in columns and source.type == "text" and not key:
                 plan.texts.append((name, source.column, source.reader()))
             elif source.column in columns and source.type == "any" and key:
@@ -193,6 +208,30 @@ class _Source:
     decimal: str = "."
     without: tuple[str, ...] = ()
     takes_rest: bool = False
+    others: tuple[str, ...] = ()
+    """Columns that are read where the first says nothing."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """All columns, the first that counts first."""
+        return (self.column, *self.others)
+
+    def among(self, columns: Sequence[str]) -> "_Source":
+        """Return the source in rows of these columns: those of its own that they may have."""
+        if not self.others:
+            return self
+        found = [
+            column
+            for column in self.columns
+            if column == REST or column in columns or column.partition(".")[0] in columns
+        ]
+        first, *others = found or [self.column]
+        return replace(
+            self,
+            column=first,
+            others=tuple(column for column in others if column != REST),
+            takes_rest=first == REST,
+        )
 
     def leaves_out(self, column: str) -> bool:
         """Tell whether a column is none of the rest: its name fits a pattern such as `context_*`."""
@@ -204,6 +243,11 @@ class _Source:
         if not self.column:
             constant = self.constant
             return lambda values: constant
+        if self.others:
+            readers = [replace(self, column=column, others=()).reader() for column in self.columns]
+            return lambda values: next(
+                (value for each in readers if (value := each(values)) is not None), None
+            )
         column, path = self.column, self.column.split(".")
 
         def read(values: Values) -> Any:
@@ -212,7 +256,18 @@ class _Source:
                 value = _descend(values, path)
             return None if value is None or value == "" else convert(self, value)
 
-        return read
+        return self._reader_of_rest(read) if self.without else read
+
+    def _reader_of_rest(self, read: Reader) -> Reader:
+        """Return what reads an object without the parts that are left out."""
+
+        def read_rest(values: Values) -> Any:
+            value = read(values)
+            if not isinstance(value, dict):
+                return value
+            return {key: part for key, part in value.items() if not self.leaves_out(key)} or None
+
+        return read_rest
 
 
 def _source_of_column(fields: Fields, name: str, column: str) -> _Source:
@@ -245,10 +300,8 @@ def _source(fields: Fields, name: str, spec: Any) -> _Source:
         raise InvalidMapping(f"{name}: there is no type {type_}; there are {', '.join(_CONVERTERS)}")
     if "format" in spec and type_ not in ("time", "time-text"):
         raise InvalidMapping(f"{name}: only a time has a format")
-    column = spec.get("column", "")
-    if not isinstance(column, str) or ("column" in spec and not column):
-        raise InvalidMapping(f"{name}: a column is named by a text")
-    if column == REST and (key or name not in fields.groups):
+    column, *others = _columns(name, spec)
+    if REST in (column, *others) and (key or name not in fields.groups):
         raise InvalidMapping(f"{name}: only {', '.join(fields.groups)} take all columns")
     texts = {option: str(spec[option]) for option in ("format", "separator", "decimal") if option in spec}
     if texts.get("decimal", ".") not in (".", ","):
@@ -258,7 +311,7 @@ def _source(fields: Fields, name: str, spec: Any) -> _Source:
     if not all(texts.values()):
         raise InvalidMapping(f"{name}: a format or a separator is not empty")
     without = spec.get("without", ())
-    if not isinstance(without, list | tuple) or (without and column != REST):
+    if not isinstance(without, list | tuple) or (without and (key or name not in fields.groups)):
         raise InvalidMapping(f"{name}: `without` is a list of columns that are left out of all")
     source = _Source(
         name,
@@ -267,6 +320,7 @@ def _source(fields: Fields, name: str, spec: Any) -> _Source:
         zone=_zone(name, spec),
         without=tuple(map(str, without)),
         takes_rest=column == REST,
+        others=tuple(others),
         **texts,
     )
     if "value" in spec:
@@ -275,6 +329,33 @@ def _source(fields: Fields, name: str, spec: Any) -> _Source:
         except RowRefused as error:
             raise InvalidMapping(error.message) from error
     return source
+
+
+def _columns(name: str, spec: Mapping[str, Any]) -> list[str]:
+    """Return the columns of an entry, "" where it has none. Raises InvalidMapping."""
+    named = spec.get("column", "")
+    columns = named if isinstance(named, list) else [named]
+    are_texts = all(isinstance(column, str) for column in columns)
+    if not columns or not are_texts or ("column" in spec and not all(columns)):
+        raise InvalidMapping(f"{name}: a column is named by a text, several by a list of texts")
+    if REST in columns[:-1]:
+        raise InvalidMapping(f"{name}: all columns come last")
+    return columns
+
+
+def _only(spec: Any) -> list[tuple[str, frozenset[Any]]]:
+    """Return by column the values of the rows that a map is for. Raises InvalidMapping."""
+    if spec is None:
+        return []
+    found = []
+    for column, named in spec.items() if isinstance(spec, dict) else [(None, None)]:
+        values = named if isinstance(named, list) else [named]
+        if not isinstance(column, str) or not all(isinstance(value, str | int) for value in values):
+            raise InvalidMapping(
+                f"{ONLY}: it names columns, and of each the values of the rows that are meant"
+            )
+        found.append((column, frozenset(values)))
+    return found
 
 
 def _zone(name: str, spec: Mapping[str, Any]) -> tzinfo:

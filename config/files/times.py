@@ -67,6 +67,8 @@ def _microseconds(text: str, unit: int) -> int:
 
 
 def _iso(text: str, zone: tzinfo) -> datetime | None:
+    # As BigQuery has it.
+    text = f"{text[:-4]}Z" if text.endswith(" UTC") else text
     moment = parse_timestamp(text)
     if moment is None or zone is UTC or _has_zone(text):
         return moment

@@ -187,9 +187,16 @@ def _consent(channel: str, parts: Mapping[str, Any]) -> tuple[str, datetime | No
     if said in (None, "") and (opted_in_at or opted_out_at):
         is_out = opted_in_at is None or (opted_out_at is not None and opted_out_at >= opted_in_at)
         status = Consent.Status.OPTED_OUT if is_out else Consent.Status.OPTED_IN
+    if _is_true(parts.get("unsubscribed")):
+        status = Consent.Status.OPTED_OUT
     if not status:
         return None
     return status, at or (opted_out_at if status == Consent.Status.OPTED_OUT else opted_in_at)
+
+
+def _is_true(value: Any) -> bool:
+    """Tell whether a flag is set, as texts have it too."""
+    return value is not None and str(value).strip().lower() in _TRUE
 
 
 def _moment(name: str, value: Any) -> datetime | None:
@@ -216,7 +223,8 @@ def _status(status: Any) -> str:
 
 
 _COMPANY_PARTS: Final = ("id", "name", "external_id", "website", "industry", "size", "attributes")
-_PARTS: Final = ("status", "at", "opted_in_at", "opted_out_at")
+_PARTS: Final = ("status", "at", "opted_in_at", "opted_out_at", "unsubscribed")
+_TRUE: Final = frozenset({"true", "yes", "1", "t"})
 _CLOCK_TOLERANCE: Final = timedelta(minutes=5)
 _OPTED_IN: Final = frozenset({"opted_in", "subscribed", "true", "yes", "1"})
 _NEVER_SAID: Final = frozenset(

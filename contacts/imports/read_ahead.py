@@ -130,6 +130,8 @@ class ReadAhead(Generic[ItemT]):
         key = row.key or f"{self._prefix}{row.number}"
         if row.values is None:
             return PreparedRow(row, None, row.problem, key)
+        if self._mapping.leaves_out(row.values):
+            return PreparedRow(row, None, "", key)
         try:
             return PreparedRow(row, self._kind.prepare(self._mapping, row, key), "", key)
         except DomainError as error:

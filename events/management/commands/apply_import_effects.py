@@ -39,6 +39,8 @@ def _import(text: str) -> Import:
     run = Import.objects.filter(id=parse_uuid(text) or NO_ID).first()
     if run is None:
         raise CommandError(f"There is no import {text}.")
+    if run.dry_run:
+        raise CommandError(f"The import {text} was a dry run and has recorded nothing.")
     if run.effects != Import.Effects.NONE:
         raise CommandError(f"The import {text} has had its effects.")
     return run

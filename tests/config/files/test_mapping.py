@@ -227,3 +227,70 @@ def test_a_map_needs_its_section(tmp_path, text):
     path.write_text(text)
     with pytest.raises(InvalidMapping, match=r"map\.yaml"):
         load_mapping(EVENT_FIELDS, path, "events")
+
+
+@pytest.mark.parametrize(
+    ("row", "found"),
+    [
+        ({"event_text": "a", "event": "b"}, {"name": "a"}),
+        ({"event_text": "", "event": "b"}, {"name": "b"}),
+        ({"event": "b"}, {"name": "b"}),
+        ({"deep": {"event": "c"}}, {"name": "c"}),
+        ({"deep": {}, "event": None}, {}),
+        ({"event": 7}, {"name": "7"}),
+    ],
+    ids=str,
+)
+def test_of_several_columns_the_first_that_says_something_counts(row, found):
+    mapping = ColumnMapping(EVENT_FIELDS, {"name": ["event_text", "event", "deep.event"]})
+    assert mapping.read(row) == found
+
+
+def test_all_columns_count_where_the_row_has_no_object():
+    mapping = ColumnMapping(
+        EVENT_FIELDS, {"name": "n", "properties": {"column": ["props", "*"], "without": ["secret", "x_*"]}}
+    )
+    assert mapping.read({"n": "a", "props": {"b": 1, "secret": 2, "x_y": 3}, "c": 4}) == {
+        "name": "a",
+        "properties": {"b": 1},
+    }
+    assert mapping.read({"n": "a", "b": 1, "secret": 2, "x_y": 3}) == {"name": "a", "properties": {"b": 1}}
+    assert mapping.read({"n": "a", "props": {"secret": 2}}) == {"name": "a"}
+
+
+@pytest.mark.parametrize(
+    ("row", "is_left_out"),
+    [
+        ({"type": "track"}, False),
+        ({"type": "page", "n": 1}, False),
+        ({"type": "identify"}, True),
+        ({"type": ["track"]}, True),
+        ({"type": None}, False),
+        ({}, False),
+        ({"type": "track", "n": 2}, True),
+    ],
+    ids=str,
+)
+def test_a_map_is_only_for_some_rows(row, is_left_out):
+    mapping = ColumnMapping(EVENT_FIELDS, {"only": {"type": ["track", "page"], "n": 1}, "name": "event"})
+    assert mapping.leaves_out(row) is is_left_out
+    assert not ColumnMapping(EVENT_FIELDS, {"name": "event"}).leaves_out(row)
+
+
+@pytest.mark.parametrize(
+    ("definition", "message"),
+    [
+        ({"name": []}, "named by a text"),
+        ({"name": ["a", 1]}, "named by a text"),
+        ({"name": ["a", ""]}, "named by a text"),
+        ({"name": ["a", "*"]}, "take all columns"),
+        ({"properties": ["*", "a"]}, "come last"),
+        ({"only": ["type"]}, "names columns"),
+        ({"only": {"type": [["a"]]}}, "names columns"),
+        ({"name": {"column": "a", "without": ["b"]}}, "left out of all"),
+    ],
+    ids=str,
+)
+def test_what_is_wrong_with_columns_is_said(definition, message):
+    with pytest.raises(InvalidMapping, match=message):
+        ColumnMapping(EVENT_FIELDS, definition)
