@@ -11,20 +11,14 @@ from typing import Final
 from uuid import UUID
 
 from campaigns.journeys.definition.parser import Definition
-from campaigns.journeys.definition.steps import (
-    CallWebhookStep,
-    RecordEventStep,
-    SendStep,
-    TagStep,
-    UpdateContactStep,
-)
-from campaigns.journeys.progress import EnrollmentProcessor
+from campaigns.journeys.definition.steps import CallWebhookStep, SendStep
+from campaigns.journeys.progress import CHANGING_STEPS, EnrollmentProcessor
 from campaigns.journeys.step_context import EnrollmentBatch
 from campaigns.messaging.cancellation import cancel_messages
 from campaigns.models import EnrollmentState, NewDecision
 from events.processing.bisection import bisect_failures
 
-_EXCLUDED_STEPS: Final = frozenset({UpdateContactStep, TagStep, RecordEventStep})
+_EXCLUDED_STEPS: Final = frozenset(CHANGING_STEPS)
 _MESSAGE_STEPS: Final = frozenset({SendStep, CallWebhookStep})
 MAX_MESSAGES: Final = 200
 """Messages enqueued at once; more would delay the effects of other events."""

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, Final
 from uuid import UUID
-
-from django.db.models import Q
 
 from campaigns.journeys.campaign_failures import park_campaign
 from campaigns.journeys.correlation import correlation_value_at, event_properties
@@ -21,6 +19,7 @@ from campaigns.models import Decision, Enrollment, EnrollmentState, NewDecision
 from campaigns.models.enrollments import STATE_COLUMNS
 from campaigns.reasons import Reason
 from campaigns.wake_ups import enrollment_wake_ups
+from config.db.arrays import array
 from config.db.lookups import any_of
 from config.db.sql import sql
 from config.db.statements import execute, fetch_all
@@ -84,22 +83,18 @@ class _EventMatcher:
         self, listeners: Sequence[Listener], contact_ids: Sequence[UUID]
     ) -> list[EnrollmentState]:
         versions = {listener.version_id for listener in listeners}
-        wanted = Q(any_of("version_id", versions), status=Enrollment.Status.OPEN)
         goals = {
             listener.version_id: listener.definition.goal.within
             for listener in listeners
             if listener.kind is ListenerKind.GOAL and listener.definition.goal is not None
         }
-        if goals:
-            # A completed enrollment still converts if the goal comes in time.
-            since = min(event.occurred_at for event in self.events) - max(goals.values())
-            wanted |= Q(
-                any_of("version_id", goals), status=Enrollment.Status.COMPLETED, started_at__gte=since
-            )
-        enrollments = Enrollment.objects.in_workspace(self.batch.workspace_id).filter(
-            wanted, any_of("contact_id", contact_ids)
+        # A completed enrollment still converts if the goal comes in time.
+        since = min(event.occurred_at for event in self.events) - max(goals.values(), default=timedelta())
+        rows = fetch_all(
+            _CANDIDATES,
+            [self.batch.workspace_id, array(contact_ids), array(versions), array(goals), since],
         )
-        return enrollments.states()
+        return [EnrollmentState(*row) for row in rows]
 
     def _match(self, versions: Collection[UUID]) -> None:
         listeners = [
@@ -190,6 +185,15 @@ class _EventMatcher:
             ],
         )
         enrollment_wake_ups.wake(self.batch.workspace_id)
+
+
+_CANDIDATES: Final = f"""
+SELECT {", ".join(STATE_COLUMNS)} FROM {Enrollment._meta.db_table}
+WHERE workspace_id = %s AND contact_id = ANY (%s::uuid[]) AND (
+    version_id = ANY (%s::uuid[]) AND status = '{Enrollment.Status.OPEN}'
+    OR version_id = ANY (%s::uuid[]) AND status = '{Enrollment.Status.COMPLETED}' AND started_at >= %s
+)
+"""
 
 
 def match_listeners(

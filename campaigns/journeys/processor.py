@@ -71,14 +71,12 @@ def process_batch(workspace_id: UUID) -> int:
     with transaction.atomic(durable=True):
         enrollments = _claim(workspace_id)
         if enrollments:
-            limits = settings.TIMEOUTS["effects"]
-            execute("SET LOCAL statement_timeout = " + str(milliseconds(limits.statement_seconds)))
             _process(workspace_id, enrollments)
     return len(enrollments)
 
 
 _DUE_CAMPAIGNS: Final = """
-SELECT c.id FROM campaigns_campaign c CROSS JOIN LATERAL (
+SELECT c.id, set_config('statement_timeout', %s, true) FROM campaigns_campaign c CROSS JOIN LATERAL (
     SELECT FROM campaigns_enrollment
     WHERE workspace_id = %s AND campaign_id = c.id AND status = 'open' AND wake_at <= %s
     ORDER BY wake_at LIMIT 1
@@ -105,8 +103,9 @@ def _claim(workspace_id: UUID) -> list[EnrollmentState]:
     """
     now = clock.now()
     with connection.cursor() as cursor:
-        cursor.execute(_DUE_CAMPAIGNS, [workspace_id, now, workspace_id, list(_RUNNABLE_STATUSES)])
-        campaigns = [campaign_id for (campaign_id,) in cursor.fetchall()]
+        limit = str(milliseconds(settings.TIMEOUTS["effects"].statement_seconds))
+        cursor.execute(_DUE_CAMPAIGNS, [limit, workspace_id, now, workspace_id, list(_RUNNABLE_STATUSES)])
+        campaigns = [campaign_id for campaign_id, _ in cursor.fetchall()]
         if not campaigns:
             return []
         cursor.execute(_CLAIM, [array(campaigns), workspace_id, now, max(BATCH_SIZE // len(campaigns), 10)])

@@ -5,10 +5,18 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 from uuid import UUID
 
 from campaigns.journeys.definition.parser import Definition
-from campaigns.journeys.definition.steps import HOLDOUT, NEXT, StartStep
+from campaigns.journeys.definition.steps import (
+    HOLDOUT,
+    NEXT,
+    RecordEventStep,
+    StartStep,
+    TagStep,
+    UpdateContactStep,
+)
 from campaigns.journeys.pending_events import outcomes_of_pending_events
 from campaigns.journeys.plans import listeners_of
 from campaigns.journeys.rule_checks import evaluate_rules
@@ -28,6 +36,9 @@ from campaigns.messaging.cancellation import CANCELLING
 from campaigns.models import Decision, Enrollment, EnrollmentState, NewDecision
 from campaigns.reasons import Reason
 
+CHANGING_STEPS: Final = (UpdateContactStep, TagStep, RecordEventStep)
+"""Steps that change the contact or record events: exit rules may hold after one."""
+
 
 @dataclass(slots=True)
 class EnrollmentProcessor:
@@ -41,6 +52,8 @@ class EnrollmentProcessor:
     active: list[EnrollmentState] = field(default_factory=list)
     # Enrollments whose queued messages are to be cancelled, with the reason.
     cancelled: dict[UUID, str] = field(default_factory=dict)
+    # Enrollments whose exit rules do not hold at the batch's moment, as long as no step changes something.
+    checked: set[UUID] = field(default_factory=set)
 
     def is_at_step(self, enrollment: EnrollmentState, types: Collection[type]) -> bool:
         """Return whether an enrollment's next step is of one of the types."""
@@ -85,6 +98,8 @@ class EnrollmentProcessor:
         node = definition.nodes[node_id]
         outcomes = self._check_exit_rules(definition, enrollments)
         remaining = [enrollment for enrollment in enrollments if enrollment.id not in outcomes]
+        if isinstance(node.step, CHANGING_STEPS):
+            self.checked.difference_update(enrollment.id for enrollment in remaining)
         if remaining:
             outcomes |= STEP_HANDLERS[type(node.step)](StepContext(self.batch, definition, node), remaining)
         return outcomes
@@ -92,9 +107,11 @@ class EnrollmentProcessor:
     def _check_exit_rules(
         self, definition: Definition, enrollments: Sequence[EnrollmentState]
     ) -> dict[UUID, StepOutcome]:
-        if not definition.state_exits:
+        unchecked = [enrollment for enrollment in enrollments if enrollment.id not in self.checked]
+        if not definition.state_exits or not unchecked:
             return {}
-        answers = evaluate_rules(self.batch, enrollments, definition.state_exits)
+        answers = evaluate_rules(self.batch, unchecked, definition.state_exits)
+        self.checked.update(answers)
         return {
             enrollment_id: Finish(Enrollment.Status.EXITED, Reason.EXIT_RULE, {"exit": answer.index(True)})
             for enrollment_id, answer in answers.items()

@@ -17,6 +17,7 @@ from campaigns.messaging.recipients import Recipient, load_recipients
 from campaigns.models import Campaign, EnrollmentState
 from campaigns.models.messages import Channel
 from campaigns.reasons import Reason
+from config.db.constant_rows import constant_in_rehearsals
 from config.db.lookups import any_of
 from events.models import Event
 
@@ -73,9 +74,8 @@ class EnrollmentBatch:
     @cached_property
     def campaigns(self) -> Mapping[UUID, Campaign]:
         """Return the enrollments' campaigns, by id."""
-        campaigns = Campaign.objects.in_workspace(self.workspace_id)
-        wanted = campaigns.filter(any_of("id", {enrollment.campaign_id for enrollment in self.enrollments}))
-        return {campaign.id: campaign for campaign in wanted}
+        wanted = frozenset(enrollment.campaign_id for enrollment in self.enrollments)
+        return _campaigns(self.workspace_id, wanted)
 
     @cached_property
     def people(self) -> Mapping[UUID, Recipient]:
@@ -90,13 +90,24 @@ class EnrollmentBatch:
 
     @cached_property
     def _events(self) -> dict[UUID, Event]:
-        ids = [enrollment.event_id for enrollment in self.enrollments if enrollment.event_id is not None]
-        return {event.id: event for event in Event.objects.by_ids(self.workspace_id, ids)}
+        ids = (enrollment.event_id for enrollment in self.enrollments)
+        return _events(self.workspace_id, frozenset(id_ for id_ in ids if id_ is not None))
 
     @cached_property
     def default_zone(self) -> str:
         """Return the time zone of contacts that have none of their own."""
         return settings_of(self.workspace_id, Channel.EMAIL).time_zone
+
+
+@constant_in_rehearsals
+def _campaigns(workspace_id: UUID, campaign_ids: frozenset[UUID]) -> dict[UUID, Campaign]:
+    campaigns = Campaign.objects.in_workspace(workspace_id).filter(any_of("id", campaign_ids))
+    return {campaign.id: campaign for campaign in campaigns}
+
+
+@constant_in_rehearsals
+def _events(workspace_id: UUID, event_ids: frozenset[UUID]) -> dict[UUID, Event]:
+    return {event.id: event for event in Event.objects.by_ids(workspace_id, event_ids)}
 
 
 @dataclass(frozen=True)

@@ -12,14 +12,11 @@ from datetime import datetime, time, timedelta
 from typing import Final
 from uuid import UUID
 
-from django.db.models import F, Q
-from django.db.models.functions import Coalesce
-
 from campaigns.messaging.recipients import Recipient
 from campaigns.models import ChannelSettings, Message, PendingConsent, Suppression
 from campaigns.reasons import Reason
 from config.db.arrays import array
-from config.db.lookups import any_of
+from config.db.constant_rows import constant_in_rehearsals
 from config.db.statements import fetch_all
 from contacts.models import Consent
 
@@ -32,6 +29,10 @@ _LEFT: Final = (
     Message.Status.UNSUBSCRIBED,
 )
 _LEAVING: Final = (Message.Status.SENDING, Message.Status.UNKNOWN)
+
+
+def _listed(statuses: Collection[str]) -> str:
+    return ", ".join(f"'{status}'" for status in statuses)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +122,7 @@ class SendPolicy:
         return datetime.combine(day, end, zone).astimezone(at.tzinfo)
 
 
+@constant_in_rehearsals
 def settings_of(workspace_id: UUID, channel: str) -> ChannelSettings:
     """Return a workspace's settings of a channel; the defaults where it has none."""
     # Asked for each few messages: the ORM takes longer to put it together than the database to answer it.
@@ -174,23 +176,23 @@ def _sent_times(
     recipient_id_of: Mapping[UUID, UUID] = {
         contact_id: recipient.id for recipient in recipients for contact_id in recipient.ids
     }
-    rows: Sequence[tuple[UUID, datetime]] = list(
-        Message.objects.in_workspace(settings.workspace_id)
-        .filter(
-            any_of("contact_id", recipient_id_of),
-            Q(status__in=_LEFT, sent_at__gt=since) | Q(status__in=_LEAVING, claimed_at__gt=since),
-            channel=settings.channel,
-            is_transactional=False,
-            is_test=False,
-        )
-        .annotate(at=Coalesce(F("sent_at"), F("claimed_at")))
-        .order_by("-at")
-        .values_list("contact_id", "at")
+    # For each few messages, like the settings.
+    rows: Sequence[tuple[UUID, datetime]] = fetch_all(
+        _SENT_TIMES, [settings.workspace_id, array(recipient_id_of), settings.channel, since, since]
     )
     left: dict[UUID, list[datetime]] = defaultdict(list)
     for contact_id, at in rows:
         left[recipient_id_of[contact_id]].append(at)
     return left
+
+
+_SENT_TIMES: Final = f"""
+SELECT contact_id, COALESCE(sent_at, claimed_at) AS at FROM {Message._meta.db_table}
+WHERE workspace_id = %s AND contact_id = ANY (%s::uuid[]) AND channel = %s
+    AND NOT is_transactional AND NOT is_test
+    AND (status IN ({_listed(_LEFT)}) AND sent_at > %s OR status IN ({_listed(_LEAVING)}) AND claimed_at > %s)
+ORDER BY at DESC
+"""
 
 
 def _is_within(moment: time, start: time, end: time) -> bool:

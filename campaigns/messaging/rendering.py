@@ -19,7 +19,8 @@ from campaigns.messaging.public_links import confirmation_url_of_test, preferenc
 from campaigns.messaging.recipients import Recipient
 from campaigns.models import Campaign, ChannelSettings, Template
 from campaigns.models.messages import Channel
-from config.db.lookups import any_of
+from config.db.arrays import array
+from config.db.statements import fetch_all
 from config.http.rendering import iso_millis
 from config.values.endpoints import canonical_url
 from contacts.models import ContactScore
@@ -101,8 +102,14 @@ def _only_in_tests(event: Event) -> dict[str, str]:
 
 def scores_of(workspace_id: UUID, contact_ids: Collection[UUID]) -> dict[UUID, float]:
     """Return the lead scores of contacts; who has none is at zero."""
-    rows = ContactScore.objects.in_workspace(workspace_id).filter(any_of("contact_id", contact_ids))
-    return {contact_id: float(points) for contact_id, points in rows.values_list("contact_id", "points")}
+    rows = fetch_all(_SCORES, [workspace_id, array(contact_ids)])
+    return {contact_id: float(points) for contact_id, points in rows}
+
+
+_SCORES: Final = (
+    f"SELECT contact_id, points FROM {ContactScore._meta.db_table}"
+    " WHERE workspace_id = %s AND contact_id = ANY (%s::uuid[])"
+)
 
 
 def region_of(recipient: Recipient, settings: ChannelSettings) -> liquid.Region:

@@ -5,7 +5,7 @@ Each is set to what it was at the beginning, and follows its history from then o
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, Protocol
@@ -14,9 +14,10 @@ from uuid import UUID
 import orjson
 
 from campaigns.models import Message
-from campaigns.rehearsal.session import HISTORY, KNOWN_AT, live_schema, show_contacts
+from campaigns.rehearsal.session import HISTORY, KNOWN_AT, SCORES, live_schema, show_contacts
 from config import ids
 from config.db.arrays import array
+from config.db.backfill import BATCH_ROWS
 from config.db.statements import execute, fetch_all
 from events.id_bounds import first_id_of_events
 from events.names import (
@@ -30,11 +31,20 @@ from scoring.history import score_histories
 _BATCH: Final = 1_000
 
 
+Statement = tuple[str, list[Any]]
+"""SQL and its parameters."""
+
+
 class History(Protocol):
     """Something that changes as time passes."""
 
-    def advance(self, until: datetime) -> None:
-        """Apply what changed up to a moment, inclusive."""
+    def changes_until(self, until: datetime) -> Iterator[Statement]:
+        """Go on to a moment, inclusive, and yield what writes the changes since."""
+
+
+def advance(histories: Iterable[History], until: datetime) -> list[Statement]:
+    """Go on to a moment, inclusive. Returns what writes the changes since."""
+    return [statement for history in histories for statement in history.changes_until(until)]
 
 
 @dataclass(slots=True)
@@ -70,20 +80,18 @@ class ContactHistory:
             ]
         history.changes.sort(key=lambda change: change[0])
         for _, contact_id, name, properties in reversed(history.changes):
-            history._apply(contact_id, name, properties.get("new") or {}, properties.get("old") or {})
+            new, old = properties.get("new") or {}, properties.get("old") or {}
+            for statement in _statements(workspace_id, contact_id, name, new, old):
+                execute(*statement)
         return history
 
-    def advance(self, until: datetime) -> None:
-        """Apply what changed up to a moment, inclusive."""
+    def changes_until(self, until: datetime) -> Iterator[Statement]:
+        """Go on to a moment, inclusive, and yield what writes the changes since."""
         while self.position < len(self.changes) and self.changes[self.position][0] <= until:
             _, contact_id, name, properties = self.changes[self.position]
-            self._apply(contact_id, name, properties.get("old") or {}, properties.get("new") or {})
             self.position += 1
-
-    def _apply(self, contact_id: UUID, name: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
-        """Change a contact from `old` to `new`: the keys are those of a ContactChange."""
-        for statement, parameters in _statements(self.workspace_id, contact_id, name, old, new):
-            execute(statement, parameters)
+            old, new = properties.get("old") or {}, properties.get("new") or {}
+            yield from _statements(self.workspace_id, contact_id, name, old, new)
 
 
 _IMPORTED: Final = f"""
@@ -98,7 +106,8 @@ _CHANGES: Final = (CONTACT_UPDATED, CONTACT_TAGGED, *_CONSENT_CHANGES)
 
 def _statements(
     workspace_id: UUID, contact_id: UUID, name: str, old: Mapping[str, Any], new: Mapping[str, Any]
-) -> Iterator[tuple[str, list[Any]]]:
+) -> Iterator[Statement]:
+    """Yield what changes a contact from `old` to `new`: the keys are those of a ContactChange."""
     who = [workspace_id, contact_id]
     if name in (CONTACT_SUBSCRIBED, CONTACT_UNSUBSCRIBED):
         channel = new.get("channel") or old.get("channel")
@@ -135,9 +144,7 @@ def _statements(
     yield from _identifier_statements(who, old, new)
 
 
-def _tag_statements(
-    who: list[UUID], old: Sequence[str], new: Sequence[str]
-) -> Iterator[tuple[str, list[Any]]]:
+def _tag_statements(who: list[UUID], old: Sequence[str], new: Sequence[str]) -> Iterator[Statement]:
     if old:
         yield (
             "DELETE FROM contacts_contacttag h USING contacts_tag t WHERE h.workspace_id = %s"
@@ -155,7 +162,7 @@ def _tag_statements(
 
 def _identifier_statements(
     who: list[UUID], old: Mapping[str, Any], new: Mapping[str, Any]
-) -> Iterator[tuple[str, list[Any]]]:
+) -> Iterator[Statement]:
     for identifier in old.get("identifiers") or ():
         yield (
             "DELETE FROM contacts_identifier WHERE workspace_id = %s AND contact_id = %s AND kind = %s"
@@ -187,46 +194,25 @@ def _identifier_statements(
             )
 
 
-@dataclass(slots=True)
-class ScoreHistory:
-    """Contacts' scores as their ledger tells, by what is known now."""
+def show_scores(workspace_id: UUID, contact_ids: Sequence[UUID], since: datetime, until: datetime) -> None:
+    """Have contacts' scores follow their ledger, by what is known now, from `since` until `until`."""
+    for start in range(0, len(contact_ids), _BATCH):
+        batch = contact_ids[start : start + _BATCH]
+        found = score_histories(workspace_id, batch, since=since, until=until)
+        rows = [
+            (contact_id, moment, score)
+            for contact_id, history in found.items()
+            for moment, score in zip(history.moments, history.scores, strict=True)
+        ]
+        for place in range(0, len(rows), BATCH_ROWS):
+            columns = zip(*rows[place : place + BATCH_ROWS], strict=True)
+            execute(_ADD_SCORES, [list(column) for column in columns])
 
-    workspace_id: UUID
-    changes: list[tuple[datetime, UUID, Any]]
-    position: int = 0
 
-    @classmethod
-    def load(
-        cls, workspace_id: UUID, contact_ids: Sequence[UUID], since: datetime, until: datetime
-    ) -> ScoreHistory:
-        """Calculate the scores from `since` until `until`."""
-        changes: list[tuple[datetime, UUID, Any]] = []
-        for start in range(0, len(contact_ids), _BATCH):
-            batch = contact_ids[start : start + _BATCH]
-            found = score_histories(workspace_id, batch, since=since, until=until)
-            for contact_id, history in found.items():
-                changes += [
-                    (moment, contact_id, score)
-                    for moment, score in zip(history.moments, history.scores, strict=True)
-                ]
-        return cls(workspace_id, sorted(changes, key=lambda change: change[0]))
-
-    def advance(self, until: datetime) -> None:
-        """Apply what changed up to a moment, inclusive."""
-        latest: dict[UUID, Any] = {}
-        while self.position < len(self.changes) and self.changes[self.position][0] <= until:
-            _, contact_id, score = self.changes[self.position]
-            latest[contact_id] = score
-            self.position += 1
-        if latest:
-            scores = [(ids.uuid7(), contact_id, score) for contact_id, score in latest.items()]
-            execute(
-                "INSERT INTO contacts_contactscore (id, workspace_id, contact_id, points, updated_at)"
-                " SELECT w.id, %s, w.contact_id, w.points, %s FROM unnest(%s::uuid[], %s::uuid[], %s::numeric[])"
-                " AS w (id, contact_id, points)"
-                " ON CONFLICT (workspace_id, contact_id) DO UPDATE SET points = excluded.points",
-                [self.workspace_id, until, *map(list, zip(*scores, strict=True))],
-            )
+_ADD_SCORES: Final = (
+    f"INSERT INTO {SCORES} (contact_id, at, points)"
+    " SELECT * FROM unnest(%s::uuid[], %s::timestamptz[], %s::numeric[])"
+)
 
 
 @dataclass(slots=True)
@@ -259,14 +245,14 @@ class SentMessageHistory:
             )
         return cls(workspace_id, sorted(sent))
 
-    def advance(self, until: datetime) -> None:
-        """Show what left up to a moment, inclusive."""
+    def changes_until(self, until: datetime) -> Iterator[Statement]:
+        """Go on to a moment, inclusive, and yield what shows the messages that left since."""
         start = self.position
         while self.position < len(self.sent) and self.sent[self.position][0] <= until:
             self.position += 1
         if start < self.position:
             table = Message._meta.db_table
-            execute(
+            yield (
                 f"INSERT INTO {table} SELECT * FROM {live_schema()}.{table}"
                 " WHERE workspace_id = %s AND id = ANY(%s::uuid[])",
                 [self.workspace_id, array([id_ for _, id_ in self.sent[start : self.position]])],

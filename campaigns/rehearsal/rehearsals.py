@@ -17,7 +17,13 @@ from campaigns.journeys.definition.triggers import DateTrigger, EventTrigger
 from campaigns.journeys.definition_checks import check_definition
 from campaigns.journeys.plans import build_plan, to_active_campaign
 from campaigns.models import Campaign, CampaignVersion, ChannelSettings, Rehearsal, RehearsedEnrollment
-from campaigns.rehearsal.history import ContactHistory, History, ScoreHistory, SentMessageHistory
+from campaigns.rehearsal.history import (
+    ContactHistory,
+    History,
+    SentMessageHistory,
+    advance,
+    show_scores,
+)
 from campaigns.rehearsal.report import differences_of, rehearsed_enrollments, report_of
 from campaigns.rehearsal.session import InCaller, hide_tables, run_in_session, show_now
 from campaigns.rehearsal.timeline import (
@@ -31,9 +37,13 @@ from campaigns.rehearsal.timeline import (
 from campaigns.schedule import REHEARSAL_SILENCE
 from config import clock, ids
 from config.db.backfill import BATCH_ROWS
+from config.db.constant_rows import constant_rows
 from config.db.errors import storable_error
+from config.db.plans import kept_plans
+from config.db.statements import execute
 from config.errors import DomainError
 from config.runtime import background
+from events.stream.partitions import no_partitions
 
 DRAFT: Final = "draft"
 MAX_VERSIONS: Final = 2
@@ -197,7 +207,8 @@ def _rehearse_version(
                 in_caller(lambda: note(share))
 
         timeline.report_progress = note_each_second
-        timeline.run()
+        with kept_plans(), constant_rows(), no_partitions():
+            timeline.run()
         for batch in rehearsed_enrollments(campaign, place):
             in_caller(partial(save, batch))
         return report_of(campaign, rehearsal.versions[place]["label"], timeline.events_seen)
@@ -233,13 +244,13 @@ def _prepare(rehearsal: Rehearsal, campaign: Campaign, version: CampaignVersion)
     hide_tables(workspace_id, campaign, version)
     histories: list[History] = [
         ContactHistory.load(workspace_id, contact_ids, since),
-        ScoreHistory.load(workspace_id, contact_ids, since, until),
         SentMessageHistory.load(workspace_id, campaign.pk, contact_ids, since, until, window),
     ]
+    show_scores(workspace_id, contact_ids, since, until)
     with clock.virtual(since):
         show_now(since)
-        for history in histories:
-            history.advance(since)
+        for statement in advance(histories, since):
+            execute(*statement)
         for start in range(0, len(contact_ids), BATCH_ROWS):
             schedule_dates(workspace_id, active_campaign, contact_ids[start : start + BATCH_ROWS], since)
     resolution = timedelta() if history_size() <= FINE_UNTIL else COARSE

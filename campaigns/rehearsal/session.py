@@ -39,6 +39,8 @@ RECORDED: Final = "rehearsal_recorded"
 """Temporary table of the events that the rehearsal itself records."""
 HISTORY: Final = "rehearsal_history"
 """Temporary table of the events to rehearse over."""
+SCORES: Final = "rehearsal_scores"
+"""Temporary table of the scores of contacts from each moment on."""
 KNOWN_AT: Final = (
     f"CASE WHEN e.received_at > e.occurred_at + interval '{int(LATE_AFTER.total_seconds())} s'"
     " THEN e.occurred_at ELSE GREATEST(e.received_at, e.occurred_at) END"
@@ -46,7 +48,7 @@ KNOWN_AT: Final = (
 """When an event `e` became known: on receipt; imported history, and what came late, when it happened."""
 _EMPTY: Final = (
     *(Campaign, CampaignVersion, Enrollment, Decision, CampaignSet, Message),
-    *(EventBatch, Timer, ParkedEffect, ContactScore),
+    *(EventBatch, Timer, ParkedEffect),
     *(Contact, Identifier, ContactTag, Consent),
 )
 _COPIED: Final = (ChannelSettings, Tag)
@@ -129,6 +131,10 @@ _VIEWS: Final = (
     f" {', '.join(f'NEW.{column}' for column in _EVENT_COLUMNS.split(', '))}; RETURN NEW; END $$",
     "CREATE TRIGGER record_event INSTEAD OF INSERT ON events_event"
     " FOR EACH ROW EXECUTE FUNCTION pg_temp.record_event()",
+    f"CREATE TEMP TABLE {SCORES} (contact_id uuid, at timestamptz, points numeric, PRIMARY KEY (contact_id, at))",
+    f"CREATE TEMP VIEW {ContactScore._meta.db_table} AS"
+    " SELECT s.contact_id AS id, '{workspace}'::uuid AS workspace_id, s.contact_id, s.points, s.at AS updated_at"
+    f" FROM {SCORES} s WHERE s.at = (SELECT max(at) FROM {SCORES} WHERE contact_id = s.contact_id AND at <= {_NOW})",
     f"CREATE TEMP VIEW {Membership._meta.db_table} AS"
     " SELECT p.id, p.workspace_id, p.segment_id, s.version, p.contact_id, p.entered_at AS since"
     f" FROM {{schema}}.{MembershipPeriod._meta.db_table} p"

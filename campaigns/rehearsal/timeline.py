@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
@@ -21,10 +22,10 @@ from campaigns.journeys.plans import ActiveCampaign, CampaignPlan, listeners_of
 from campaigns.journeys.processor import process_batch
 from campaigns.messaging.delivery import Attempt, Sent, claim_ready, record_attempts
 from campaigns.models import Enrollment, Message
-from campaigns.rehearsal.history import History
-from campaigns.rehearsal.session import HISTORY, KNOWN_AT, show_now
+from campaigns.rehearsal.history import History, Statement, advance
+from campaigns.rehearsal.session import HISTORY, KNOWN_AT, RECORDED, show_now
+from campaigns.rehearsal.transactions import in_one_transaction
 from config import clock
-from config.db.arrays import array
 from config.db.statements import execute, fetch_all
 from events.id_bounds import end_id_of_events, first_id_of_events
 from events.models import EffectsLevel, Event, EventBatch, Timer
@@ -41,11 +42,15 @@ _TICK: Final = timedelta(microseconds=1)
 
 
 class _Due(NamedTuple):
-    """When the next enrollment, message and timer are due, and whether the campaign has recorded events."""
+    """When the next enrollment, message and timer are due, and whether the campaign has recorded events.
+
+    `channels`: of the messages that are due now, or next.
+    """
 
     enrollment: datetime
     message: datetime
     timer: datetime
+    channels: Sequence[str]
     has_recorded: bool
 
 
@@ -70,23 +75,31 @@ class Timeline:
     # Contacts for whom a trigger came: nobody else can have an enrollment.
     _entered: set[UUID] = field(default_factory=set)
     _position: int = 0
+    # The moment as of which the session shows what was known.
+    _shown: datetime | None = None
     _is_read: bool = False
 
     def run(self) -> None:
         """Let the time pass."""
-        due = self._look()
+        due = self._look(self.since)
         while (moment := self._next_moment(due)) is not None and moment < self.until:
             events, now = self._take_events(moment, due)
-            with clock.virtual(now):
-                show_now(now)
-                for history in self.histories:
-                    history.advance(now)
-                due = self._process([event for event in events if self._may_concern(event)], now, due)
             self.events_seen += len(events)
+            concerned = [event for event in events if self._may_concern(event)]
+            if concerned or now >= min(due.enrollment, due.message, due.timer):
+                changes = advance(self.histories, now)
+                with clock.virtual(now):
+                    due = in_one_transaction(partial(self._process, concerned, changes, now, due))
             self.report_progress((now - self.since) / (self.until - self.since))
 
-    def _process(self, events: Sequence[EffectEvent], now: datetime, due: _Due) -> _Due:
+    def _process(
+        self, events: Sequence[EffectEvent], changes: Sequence[Statement], now: datetime, due: _Due
+    ) -> _Due:
         """Do what the workers do until nothing is left to do at this moment. Returns what is due next."""
+        if self._shown != now:
+            show_now(now)
+        for statement in changes:
+            execute(*statement)
         while True:
             timers = self._take_due_timers(now) if due.timer <= now else []
             if events or timers:
@@ -96,10 +109,10 @@ class Timeline:
                 if not process_batch(self.workspace_id):
                     raise RuntimeError("An enrollment is due, and is not processed.")
             elif due.message <= now:
-                self._send_messages()
+                self._send_messages(due.channels)
             elif not due.has_recorded:
                 return due
-            due = self._look()
+            due = self._look(now)
             events = self._take_recorded() if due.has_recorded else ()
 
     def _may_concern(self, event: EffectEvent) -> bool:
@@ -108,23 +121,27 @@ class Timeline:
             self._entered.add(event.contact_id)
         return event.contact_id in self._entered
 
-    def _send_messages(self) -> None:
-        queued = Message.objects.in_workspace(self.workspace_id).filter(
-            status=Message.Status.QUEUED, send_at__lte=clock.now()
-        )
-        for channel in sorted(set(queued.order_by().values_list("channel", flat=True))):
-            while claimed := claim_ready(self.workspace_id, channel, at_most=_CLAIMED):
-                record_attempts(
-                    self.workspace_id, [Attempt(item, Sent("rehearsal"), clock.now()) for item in claimed]
-                )
+    def _send_messages(self, channels: Sequence[str]) -> None:
+        for channel in sorted(channels):
+            claimed = claim_ready(self.workspace_id, channel, at_most=_CLAIMED)
+            record_attempts(
+                self.workspace_id, [Attempt(item, Sent("rehearsal"), clock.now()) for item in claimed]
+            )
 
-    def _look(self) -> _Due:
-        ((enrollment, message, timer, has_recorded),) = fetch_all(_NEXT_DUE, [self.workspace_id] * 4)
-        return _Due(enrollment or _NEVER, message or _NEVER, timer or _NEVER, has_recorded)
-
-    def _next_moment(self, due: _Due) -> datetime | None:
+    def _look(self, now: datetime) -> _Due:
+        """Look at what is due, and show what is known at the next moment; at this one, if something is left to do."""
         if not self._waiting and not self._is_read:
             self._fetch()
+        known_at = self._waiting[0][0] if self._waiting else _NEVER
+        ((_, enrollment, message, channels, timer, has_recorded),) = fetch_all(
+            _NEXT_DUE, [now, now, known_at, *[self.workspace_id] * 3, now, *[self.workspace_id] * 3]
+        )
+        due = _Due(enrollment or _NEVER, message or _NEVER, timer or _NEVER, channels, has_recorded)
+        next_at = min(known_at, due.enrollment, due.message, due.timer)
+        self._shown = now if has_recorded else max(now, next_at)
+        return due
+
+    def _next_moment(self, due: _Due) -> datetime | None:
         known_at = self._waiting[0][0] if self._waiting else _NEVER
         moment = min(known_at, due.enrollment, due.message, due.timer)
         return None if moment == _NEVER else moment
@@ -154,26 +171,9 @@ class Timeline:
 
     def _take_recorded(self) -> list[EffectEvent]:
         """Take the events that the campaign itself has just recorded, as far as they concern it."""
-        batches = EventBatch.objects.in_workspace(self.workspace_id)
-        levels = {
-            event_id: level
-            for event_ids, level in batches.values_list("event_ids", "level")
-            for event_id in event_ids
-        }
-        if not levels:
-            return []
-        batches.delete()
-        found = fetch_all(
-            f"{_SELECT} FROM events_event e JOIN contacts_contact c ON c.workspace_id = e.workspace_id"
-            " AND c.id = e.contact_id WHERE e.workspace_id = %s AND e.id = ANY(%s::uuid[]) AND e.name = ANY(%s)"
-            " ORDER BY e.occurred_at, e.id",
-            [
-                self.workspace_id,
-                array(levels),
-                sorted(self.plan.triggers.keys() | self.plan.listeners.keys() | CONTACT_CHANGE_EVENTS),
-            ],
-        )
-        return [_event(row, EffectsLevel(levels[row[0]])) for row in found]
+        names = sorted(self.plan.triggers.keys() | self.plan.listeners.keys() | CONTACT_CHANGE_EVENTS)
+        found = fetch_all(_TAKE_RECORDED, [self.workspace_id, self.workspace_id, names])
+        return [_event(row, EffectsLevel(level)) for *row, level in found]
 
     def _fetch(self) -> None:
         """Read the next events of the history."""
@@ -189,12 +189,35 @@ _SELECT: Final = (
     "SELECT e.id, COALESCE(c.merged_into_id, c.id) AS contact_id, e.name, e.occurred_at, e.source, e.depth,"
     " e.received_at"
 )
+_TAKE_RECORDED: Final = f"""
+WITH taken AS (DELETE FROM {EventBatch._meta.db_table} WHERE workspace_id = %s RETURNING event_ids, level)
+{_SELECT}, taken.level FROM taken CROSS JOIN LATERAL unnest(taken.event_ids) AS entry (id)
+JOIN {RECORDED} e ON e.id = entry.id
+JOIN contacts_contact c ON c.workspace_id = %s AND c.id = e.contact_id
+WHERE e.name = ANY(%s) ORDER BY e.occurred_at, e.id
+"""
 _NEXT_DUE: Final = f"""
 SELECT
-    (SELECT min(wake_at) FROM {Enrollment._meta.db_table} WHERE workspace_id = %s AND status = 'open'),
-    (SELECT min(send_at) FROM {Message._meta.db_table} WHERE workspace_id = %s AND status = 'QUEUED'),
-    (SELECT min(due_at) FROM {Timer._meta.db_table} WHERE workspace_id = %s),
-    EXISTS (SELECT FROM {EventBatch._meta.db_table} WHERE workspace_id = %s)
+    set_config('headrace.now', CASE WHEN has_recorded THEN %s::timestamptz ELSE
+        GREATEST(%s::timestamptz, LEAST(%s::timestamptz, enrollment, message, timer)) END::text, false),
+    enrollment, message, channels, timer, has_recorded
+FROM (
+    SELECT
+        (
+            SELECT min(wake_at) FROM {Enrollment._meta.db_table} WHERE workspace_id = %s AND status = 'open'
+        ) AS enrollment,
+        (
+            SELECT min(send_at) FROM {Message._meta.db_table} WHERE workspace_id = %s AND status = 'QUEUED'
+        ) AS message,
+        ARRAY(
+            SELECT DISTINCT channel FROM {Message._meta.db_table}
+            WHERE workspace_id = %s AND status = 'QUEUED' AND send_at <= GREATEST(%s, (
+                SELECT min(send_at) FROM {Message._meta.db_table} WHERE workspace_id = %s AND status = 'QUEUED'
+            ))
+        ) AS channels,
+        (SELECT min(due_at) FROM {Timer._meta.db_table} WHERE workspace_id = %s) AS timer,
+        EXISTS (SELECT FROM {EventBatch._meta.db_table} WHERE workspace_id = %s) AS has_recorded
+) due
 """
 
 

@@ -17,6 +17,9 @@ def force_custom_plan() -> Iterator[None]:
     """
     connection.ensure_connection()
     driver = connection.connection
+    if driver.keeps_plans:
+        yield
+        return
     threshold = driver.prepare_threshold
     driver.prepare_threshold = None
     try:
@@ -36,9 +39,32 @@ def force_generic_plan() -> Iterator[None]:
     For chains of look-ups by key: all values cost alike, and planning takes longer than running.
     """
     keep_more_prepared()
+    if connection.connection.keeps_plans:
+        yield
+        return
     execute("SET LOCAL plan_cache_mode = force_generic_plan")
     yield
     execute("SET LOCAL plan_cache_mode = auto")
+
+
+@contextmanager
+def kept_plans() -> Iterator[None]:
+    """Plan each statement of the block once, also those that ask for a custom plan; outside any transaction.
+
+    For many small statements on tables without statistics: indexes are used wherever there are some.
+    """
+    keep_more_prepared()
+    driver = connection.connection
+    execute("SET plan_cache_mode = force_generic_plan")
+    execute("SET enable_seqscan = off")
+    driver.keeps_plans = True
+    try:
+        yield
+    finally:
+        driver.keeps_plans = False
+        if not driver.closed:
+            execute("RESET plan_cache_mode")
+            execute("RESET enable_seqscan")
 
 
 @contextmanager

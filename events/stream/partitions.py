@@ -1,6 +1,8 @@
 """The stream's monthly partitions, by the time that its ids carry."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime
 
 from django.db import connection, transaction
@@ -16,14 +18,25 @@ HORIZON_MONTHS = 60
 Month = tuple[int, int]
 
 _known: set[Month] = set()
+_is_hidden: ContextVar[bool] = ContextVar("stream_is_hidden", default=False)
 
 
 def ensure_partitions(moments: Iterable[datetime]) -> None:
     """Make the partitions that events of these moments need. Costs nothing where they are known to exist."""
     missing = {(moment.year, moment.month) for moment in moments} - _known
-    if missing:
+    if missing and not _is_hidden.get():
         _create(missing)
         transaction.on_commit(lambda: _known.update(missing))
+
+
+@contextmanager
+def no_partitions() -> Iterator[None]:
+    """Make none in the block, where a temporary relation hides the stream."""
+    token = _is_hidden.set(True)
+    try:
+        yield
+    finally:
+        _is_hidden.reset(token)
 
 
 def make_partitions() -> None:

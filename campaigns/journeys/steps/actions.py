@@ -30,6 +30,7 @@ from campaigns.messaging.queue import (
 from campaigns.models import Enrollment, EnrollmentState, Template
 from campaigns.models.messages import Channel
 from campaigns.reasons import Reason
+from config.db.constant_rows import constant_in_rehearsals
 from config.db.lookups import any_of
 from contacts.crud import get_contact, untag_contact, update_contact
 from contacts.references import ContactChanges
@@ -50,8 +51,7 @@ def enqueue_messages(
     """Enqueue requested messages at once. Enrollments also advance if policy refuses their message."""
     steps = [request.context.node.step for _, request in requests]
     ids = {step.template_id for step in steps if isinstance(step, SendStep)}
-    found = Template.objects.in_workspace(batch.workspace_id).filter(any_of("id", ids)) if ids else ()
-    templates = {template.id: template for template in found}
+    templates = _templates(batch.workspace_id, frozenset(ids)) if ids else {}
     outcomes: dict[UUID, StepOutcome] = {}
     message_requests: dict[UUID, MessageRequest] = {}
     for enrollment, request in requests:
@@ -73,6 +73,12 @@ def enqueue_messages(
         enrollment_id: _outcome_of_request(answer)
         for enrollment_id, answer in zip(message_requests, answers, strict=True)
     }
+
+
+@constant_in_rehearsals
+def _templates(workspace_id: UUID, template_ids: frozenset[UUID]) -> dict[UUID, Template]:
+    templates = Template.objects.in_workspace(workspace_id).filter(any_of("id", template_ids))
+    return {template.id: template for template in templates}
 
 
 def _send_request(

@@ -26,6 +26,8 @@ class BoundedConnection(psycopg.Connection[Any]):
     """Seconds after which a silent server is given up; None: never."""
     deadline: float | None = None
     """Time (monotonic seconds) up to which the request may wait for an answer."""
+    keeps_plans = False
+    """Whether all its statements are planned once: see `config.db.plans.kept_plans`."""
     waits = 0
     """Number of answers waited for."""
 

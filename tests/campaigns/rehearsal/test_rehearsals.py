@@ -2,6 +2,8 @@
 
 import json
 import sys
+import threading
+from collections import Counter
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from io import StringIO
@@ -11,13 +13,16 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 
 from campaigns.errors import InvalidRehearsal
+from campaigns.journeys.definition.steps import UpdateContactStep
 from campaigns.journeys.lifecycle import activate_campaign, create_campaign, update_campaign
+from campaigns.journeys.steps import STEP_HANDLERS
 from campaigns.messaging.channel_settings import save_channel
 from campaigns.models import Enrollment, Message, Rehearsal
 from campaigns.rehearsal.rehearsals import order_rehearsal, run_waiting
 from campaigns.rehearsal.session import hide_tables, run_in_session
 from campaigns.schedule import REHEARSAL_SILENCE
 from config import clock
+from config.db.backend.connection import BoundedConnection
 from contacts.crud import update_contact
 from contacts.models import Contact
 from contacts.references import ContactChanges, ContactReference
@@ -325,3 +330,62 @@ def test_the_command_prints_what_would_have_happened(workspace):
         call_command("rehearse_campaign", str(workspace.id), *period)
     with pytest.raises(CommandError, match="no version 9"):
         call_command("rehearse_campaign", str(campaign.id), *period, "--versions", "9")
+
+
+def test_what_it_records_needs_no_partition(workspace):
+    # Nothing ever happened in the month in which the message would have left.
+    at = datetime(2023, 2, 10, tzinfo=UTC)
+    raw = definition(node("wait", "wait", duration="40d"), sends(workspace))
+    campaign = create_campaign(workspace.id, name="Long ago", definition=raw)
+    reference = ContactReference(identifiers=(("email", "ann@example.test"),), if_missing="create")
+    record_events(
+        workspace.id, [IncomingEvent("go", reference, occurred_at=at)], schema_policy=SchemaPolicy.OPEN
+    )
+    (enrollment,) = rehearsed(campaign, since=at, until=at + timedelta(days=50)).enrollments.all()
+    assert [message["status"] for message in enrollment.messages] == ["SENT"]
+
+
+def test_a_step_that_fails_is_rolled_back_alone(workspace, monkeypatch):
+    update = STEP_HANDLERS[UpdateContactStep]
+
+    def fail_for_bob(context, enrollments):
+        outcomes = update(context, enrollments)
+        for enrollment in enrollments:
+            if "bob@example.test" in str(context.person(enrollment).state.identifiers):
+                with connection.cursor() as cursor:
+                    cursor.execute("SELECT 1 / 0")
+        return outcomes
+
+    monkeypatch.setitem(STEP_HANDLERS, UpdateContactStep, fail_for_bob)
+    raw = definition(node("note", "update", attributes={"seen": True}), marks())
+    campaign = create_campaign(workspace.id, name="Draft", definition=raw)
+    for who in ("ann", "bob"):
+        happened(workspace, who, "go", BEGIN + timedelta(hours=1))
+    ended = {
+        (row.status, row.end_reason, row.ended_at - row.started_at > timedelta(minutes=1))
+        for row in rehearsed(campaign).enrollments.all()
+    }
+    assert ended == {("completed", "end_of_workflow", False), ("failed", "step_failed", True)}
+
+
+def test_a_relevant_event_takes_few_round_trips(workspace, monkeypatch):
+    trips = Counter()
+    wait = BoundedConnection.wait
+
+    def counted(self, *args, **kwargs):
+        trips[threading.current_thread().name.rpartition("_")[0]] += 1
+        return wait(self, *args, **kwargs)
+
+    raw = definition(sends(workspace), node("wait", "wait", duration="1h"), marks())
+    campaign = create_campaign(workspace.id, name="Trips", definition=raw)
+    events = 20
+    for place in range(events):
+        happened(workspace, f"p{place}", "go", BEGIN + timedelta(hours=place))
+    empty = rehearsed(campaign, since=END - timedelta(days=1))
+    monkeypatch.setattr(BoundedConnection, "wait", counted)
+    rehearsed(campaign, since=END - timedelta(days=1))
+    fixed = trips["rehearsal"]
+    report = rehearsed(campaign).report["versions"][0]
+    assert (empty.report["versions"][0]["events"], report["events"]) == (0, events)
+    # Enrollment, message, its sending and the end of the wait; nearly twice as many with a transaction for each.
+    assert (trips["rehearsal"] - 2 * fixed) / events < 60
