@@ -6,7 +6,7 @@ from django.conf import settings
 
 COUNTER_DELAY = timedelta(minutes=10)
 """Age at which enrollments and messages enter the counters: longer than any transaction takes."""
-REHEARSAL_SILENCE = timedelta(minutes=2)
+REHEARSAL_SILENCE = timedelta(minutes=1)
 """After which a running rehearsal is taken for dead, and begun again."""
 
 

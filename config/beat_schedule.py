@@ -42,7 +42,7 @@ SCHEDULE: dict[str, dict[str, Any]] = {
     "run rehearsals": {
         "task": "campaigns.tasks.run_rehearsals",
         "next_due": "campaigns.schedule.unfinished_rehearsals",
-        "every": 30,
+        "every": 5,
     },
     "resolve abandoned messages": {
         "task": "campaigns.messaging.tasks.resolve_abandoned_messages",

@@ -8,6 +8,7 @@ from typing import Any
 from celery import Celery
 from celery.signals import (
     before_task_publish,
+    celeryd_after_setup,
     celeryd_init,
     setup_logging,
     task_postrun,
@@ -15,6 +16,7 @@ from celery.signals import (
     worker_process_init,
     worker_ready,
 )
+from django.conf import settings
 from django.db import close_old_connections
 from kombu.transport import TRANSPORT_ALIASES
 
@@ -49,6 +51,14 @@ def work_in_background(**_: Any) -> None:
 def refuse_another_layout(**_: Any) -> None:
     """Exit where the database is of another layout."""
     require_layout()
+
+
+@celeryd_after_setup.connect(dispatch_uid="config.take_ordinary_work")
+def take_ordinary_work(instance: Any, **_: Any) -> None:
+    """Without --queues, take from the default queue alone; Celery would add a queue that it once published to."""
+    queues = instance.app.amqp.queues
+    if settings.LONG_WORK_QUEUE not in queues.consume_from:
+        queues.select([instance.app.conf.task_default_queue])
 
 
 @task_prerun.connect(dispatch_uid="config.close_broken_connections")

@@ -145,7 +145,7 @@ GROUPS: Mapping[str, tuple[Variable, ...]] = {
             " `amqps://`."),
         Variable("BROKER_QUEUE", str, "headrace",
             "Queue, and prefix of every key in Redis; installations that share a broker need different"
-            " ones."),
+            " ones. Long work has another queue, with `-long` behind the name."),
         Variable("BROKER_VISIBILITY_SECONDS", int, 60,
             "After this time the message of a killed worker is delivered again (PGMQ, Redis).", "seconds"),
         Variable("HEARTBEAT_SECONDS", int, 30,
@@ -283,6 +283,9 @@ GROUPS: Mapping[str, tuple[Variable, ...]] = {
         Variable("SOFT_BOUNCE_DAYS", int, 30, "Period in which soft bounces are counted.", "days"),
         Variable("CONFIRMATION_SECONDS", int, 3600,
             "How long a form's confirmation e-mail is open; no second one is sent meanwhile.", "seconds"),
+        Variable("REHEARSALS_PER_WORKSPACE", int, 1,
+            "Rehearsals of campaigns that run at once in a workspace, however many workers of long work there are.",
+            "rehearsals"),
         Variable("PAST_START_SECONDS", int, 300,
             "How far in the past the start of a campaign, schedule or broadcast may be.", "seconds"),
         Variable("TELEGRAM_API_URL", str, "https://api.telegram.org", "Server of Telegram's Bot API."),

@@ -38,6 +38,9 @@ class Rehearsal(TenantModel):
     created_at = models.DateTimeField(default=clock.now)
     # Of a running one: when its process was last heard of.
     active_at = models.DateTimeField(null=True)
+    attempts = models.PositiveSmallIntegerField(
+        default=0, db_default=0, help_text="how often a worker began it; each but the last one died"
+    )
     finished_at = models.DateTimeField(null=True)
 
     class Meta:

@@ -8,8 +8,9 @@ from functools import partial
 from time import monotonic
 from typing import Any, Final
 
+from django.conf import settings
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Count, Q
 
 from campaigns.errors import InvalidRehearsal
 from campaigns.journeys.date_triggers import schedule_dates
@@ -49,6 +50,8 @@ DRAFT: Final = "draft"
 MAX_VERSIONS: Final = 2
 KEPT: Final = 20
 """Rehearsals of a campaign that are kept; the oldest go first."""
+MAX_ATTEMPTS: Final = 3
+"""How often one is begun: what kills its worker each time would go on for ever."""
 _REPORT_SECONDS: Final = 1.0
 _EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -85,11 +88,16 @@ def order_rehearsal(
         until=until,
         versions=[_version(campaign, version) for version in versions],
         actor=actor,
-        **({"status": Rehearsal.Status.RUNNING, "active_at": clock.now()} if is_run_by_caller else {}),
+        **(
+            {"status": Rehearsal.Status.RUNNING, "active_at": clock.now(), "attempts": 1}
+            if is_run_by_caller
+            else {}
+        ),
     )
     rehearsals = Rehearsal.objects.in_workspace(campaign.workspace_id).filter(campaign=campaign)
     kept = rehearsals.order_by("-id").values_list("id", flat=True)[:KEPT]
-    rehearsals.exclude(id__in=list(kept)).delete()
+    ended = rehearsals.filter(status__in=[Rehearsal.Status.DONE, Rehearsal.Status.FAILED])
+    ended.exclude(id__in=list(kept)).delete()
     if not is_run_by_caller:
         background.wake("campaigns.tasks.run_rehearsals")
     return rehearsal
@@ -124,18 +132,33 @@ def run_waiting() -> int:
     return count
 
 
+@transaction.atomic
 def _claim() -> Rehearsal | None:
+    """Take the next that may run; one whose process died again and again has failed."""
+    # One after the other: two would both count a workspace's running ones before either has begun.
+    execute("SELECT pg_advisory_xact_lock(hashtextextended('rehearsals', 0))")
     now = clock.now()
-    with transaction.atomic():
-        waiting = Rehearsal.objects.filter(
-            Q(status=Rehearsal.Status.QUEUED)
-            | Q(status=Rehearsal.Status.RUNNING, active_at__lt=now - REHEARSAL_SILENCE)
-        )
-        rehearsal = waiting.order_by("id").select_for_update(skip_locked=True).first()
-        if rehearsal is not None:
+    is_alive = Q(status=Rehearsal.Status.RUNNING, active_at__gte=now - REHEARSAL_SILENCE)
+    full = (
+        Rehearsal.objects.filter(is_alive)
+        .order_by()
+        .values("workspace_id")
+        .annotate(count=Count("id"))
+        .filter(count__gte=settings.REHEARSALS_PER_WORKSPACE)
+    )
+    waiting = Rehearsal.objects.filter(
+        Q(status=Rehearsal.Status.QUEUED)
+        | Q(status=Rehearsal.Status.RUNNING, active_at__lt=now - REHEARSAL_SILENCE)
+    ).exclude(workspace_id__in=full.values("workspace_id"))
+    for rehearsal in waiting.order_by("id"):
+        if rehearsal.attempts < MAX_ATTEMPTS:
             rehearsal.status, rehearsal.active_at = Rehearsal.Status.RUNNING, now
-            rehearsal.save(update_fields=["status", "active_at"])
-    return rehearsal
+            rehearsal.attempts += 1
+            rehearsal.save(update_fields=["status", "active_at", "attempts"])
+            return rehearsal
+        rehearsal.status, rehearsal.error = Rehearsal.Status.FAILED, f"Its worker died {MAX_ATTEMPTS} times."
+        _finish(rehearsal)
+    return None
 
 
 def run_rehearsal(rehearsal: Rehearsal, report_progress: Callable[[float], None] = lambda _: None) -> None:
@@ -149,12 +172,16 @@ def run_rehearsal(rehearsal: Rehearsal, report_progress: Callable[[float], None]
         reports = [
             _rehearse_version(rehearsal, place, report_progress) for place in range(len(rehearsal.versions))
         ]
+    except _NotOurs:
+        return
     except Exception as error:
         rehearsal.status, rehearsal.error = Rehearsal.Status.FAILED, storable_error(error)
         if not isinstance(error, DomainError):
             _finish(rehearsal)
             raise
     else:
+        if not _is_ours(rehearsal):
+            return
         rehearsal.report = {"versions": reports, "differences": _differences(rehearsal)}
         rehearsal.status, rehearsal.progress = Rehearsal.Status.DONE, 1.0
     _finish(rehearsal)
@@ -186,14 +213,14 @@ def _rehearse_version(
     campaign, version = _rehearsed_rows(rehearsal, place)
 
     def save(batch: Sequence[RehearsedEnrollment]) -> None:
+        _show_life(rehearsal)
         for row in batch:
             row.rehearsal = rehearsal
         RehearsedEnrollment.objects.bulk_create(batch)
 
     def note(share: float) -> None:
         rehearsal.progress = (place + share) / len(rehearsal.versions)
-        rehearsal.active_at = clock.now()
-        rehearsal.save(update_fields=["progress", "active_at"])
+        _show_life(rehearsal)
         report_progress(rehearsal.progress)
 
     def rehearse(in_caller: InCaller) -> dict[str, Any]:
@@ -213,7 +240,25 @@ def _rehearse_version(
             in_caller(partial(save, batch))
         return report_of(campaign, rehearsal.versions[place]["label"], timeline.events_seen)
 
-    return run_in_session(rehearse)
+    return run_in_session(rehearse, heartbeat=partial(_show_life, rehearsal))
+
+
+class _NotOurs(Exception):
+    """It was deleted, or taken for dead and begun by another process."""
+
+
+def _show_life(rehearsal: Rehearsal) -> None:
+    """Save that its process lives, and its progress. Raises _NotOurs."""
+    if not _is_ours(rehearsal):
+        raise _NotOurs
+
+
+def _is_ours(rehearsal: Rehearsal) -> bool:
+    """Save that its process lives, unless another has it, and return whether this one has it."""
+    ours = Rehearsal.objects.in_workspace(rehearsal.workspace_id).filter(
+        id=rehearsal.pk, status=Rehearsal.Status.RUNNING, attempts=rehearsal.attempts
+    )
+    return bool(ours.update(active_at=clock.now(), progress=rehearsal.progress))
 
 
 def _rehearsed_rows(rehearsal: Rehearsal, place: int) -> tuple[Campaign, CampaignVersion]:
@@ -239,8 +284,8 @@ def _prepare(rehearsal: Rehearsal, campaign: Campaign, version: CampaignVersion)
     active_campaign = to_active_campaign(campaign, version)
     names, attributes = names_of_definition(active_campaign)
     contact_ids = collect_history(workspace_id, campaign.pk, names, since, until, attributes=attributes)
-    settings = ChannelSettings.objects.in_workspace(workspace_id).filter(cap_count__isnull=False)
-    window = timedelta(hours=max((row.cap_hours for row in settings), default=0))
+    capped = ChannelSettings.objects.in_workspace(workspace_id).filter(cap_count__isnull=False)
+    window = timedelta(hours=max((row.cap_hours for row in capped), default=0))
     hide_tables(workspace_id, campaign, version)
     histories: list[History] = [
         ContactHistory.load(workspace_id, contact_ids, since),

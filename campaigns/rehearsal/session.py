@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from queue import Queue
+from queue import Empty, Queue
 from typing import Final, TypeVar
 from uuid import UUID
 
@@ -60,34 +60,58 @@ InCaller = Callable[[Callable[[], object]], None]
 """Has a function called by whoever waits for the session, on a connection that may write."""
 
 
-def run_in_session(function: Callable[[InCaller], _Result]) -> _Result:
+HEARTBEAT_SECONDS: Final = 10.0
+
+
+class _CallerFailed(Exception):
+    """Whoever waits for the session has no use for it any more."""
+
+
+def run_in_session(
+    function: Callable[[InCaller], _Result], heartbeat: Callable[[], object] = lambda: None
+) -> _Result:
     """Call a function in a thread with a connection of its own, which is closed afterwards.
 
-    Meanwhile this thread calls what the function hands to its argument, in order.
+    Meanwhile this thread calls what the function hands to its argument, in order, and the `heartbeat` every ten
+    seconds in which there is nothing else. What one of these raises ends the session.
     """
     calls: Queue[Callable[[], object] | None] = Queue(maxsize=10)
+    failure: Exception | None = None
+
+    def hand_over(wanted: Callable[[], object]) -> None:
+        if failure is not None:
+            raise _CallerFailed
+        calls.put(wanted)
 
     def call() -> _Result:
         use_in_thread("command")
         try:
-            return function(calls.put)
+            return function(hand_over)
         finally:
             connection.close()
             calls.put(None)
 
     with ThreadPoolExecutor(1, thread_name_prefix="rehearsal") as executor:
         result = executor.submit(call)
-        failure: Exception | None = None
-        while (wanted := calls.get()) is not None:
+        while (wanted := _next_call(calls, heartbeat)) is not None:
             try:
                 if failure is None:
                     wanted()
             except Exception as error:
-                # The session goes on to its end: it must not wait for ever to hand over what follows.
+                # The session must not wait for ever to hand over what follows.
                 failure = error
         if failure is not None:
             raise failure
         return result.result()
+
+
+def _next_call(
+    calls: Queue[Callable[[], object] | None], heartbeat: Callable[[], object]
+) -> Callable[[], object] | None:
+    try:
+        return calls.get(timeout=HEARTBEAT_SECONDS)
+    except Empty:
+        return heartbeat
 
 
 def hide_tables(workspace_id: UUID, campaign: Campaign, version: CampaignVersion) -> None:

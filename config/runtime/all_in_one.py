@@ -213,11 +213,14 @@ def _programs(options: argparse.Namespace, status: StatusReporter, wait: SlowSte
     )
     later = functools.partial(Program, after=prepare, may_start=wait.is_long)
     status.workers = [later("worker", worker, links) for _ in range(options.worker_processes)]
+    # Rehearsals take minutes: nothing else waits behind one.
+    long_work = later("long", [*worker, f"--queues={env('BROKER_QUEUE')}-long"], links)
     return [
         *([] if env("DATABASE_URL") else [Program("database", database, is_once=True)]),
         prepare,
         Program("web", web, {**_web_environment(options), **links}, after=prepare, waits_at_stdin=True),
         *status.workers,
+        long_work,
         later("beat", [*_celery("config.runtime.beat"), "beat", "--loglevel=WARNING", "--pidfile="]),
     ]
 

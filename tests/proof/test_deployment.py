@@ -26,11 +26,14 @@ def of_units() -> dict[str, list[str]]:
     """Return the commands of the document's units, by program."""
     text = (ROOT / "docs/deployment.md").read_text()
     commands = [line.split() for line in re.findall(r"ExecStart=(.+)", text)]
-    return dict(zip(("web", "worker", "beat"), commands, strict=True))
+    return dict(zip(("web", "worker", "long-worker", "beat"), commands, strict=True))
 
 
 def of_image() -> dict[str, list[str]]:
-    return {program: [str(ROOT / "deploy/entrypoint"), program] for program in ("web", "worker", "beat")}
+    return {
+        program: [str(ROOT / "deploy/entrypoint"), program]
+        for program in ("web", "worker", "long-worker", "beat")
+    }
 
 
 @contextmanager

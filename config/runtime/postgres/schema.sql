@@ -1,4 +1,4 @@
--- Of the migrations: 583d15f00883f667e0d0d871d9b80b992d2882d615eddf35f3eeaf253d5cdd52
+-- Of the migrations: 0cab2f2f8f0667425b028bd7c4feb6c5bb6c2d73e6337fb269269568f2e0b56e
 CREATE FUNCTION public.contacts_parts(workspace uuid, value text) RETURNS text[]
     LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
     AS $$
@@ -285,7 +285,9 @@ CREATE TABLE public.campaigns_rehearsal (
     active_at timestamp with time zone,
     finished_at timestamp with time zone,
     campaign_id uuid NOT NULL,
-    workspace_id uuid NOT NULL
+    workspace_id uuid NOT NULL,
+    attempts smallint DEFAULT 0 NOT NULL,
+    CONSTRAINT campaigns_rehearsal_attempts_check CHECK ((attempts >= 0))
 );
 CREATE TABLE public.campaigns_rehearsedenrollment (
     id uuid NOT NULL,
@@ -1597,6 +1599,7 @@ INSERT INTO public.django_migrations (app, name, applied) VALUES
     ('auth', '0012_alter_user_first_name_max_length', now()),
     ('campaigns', '0001_initial', now()),
     ('campaigns', '0002_statistics', now()),
+    ('campaigns', '0003_rehearsal_attempts', now()),
     ('contacts', '0000_functions', now()),
     ('contacts', '0001_initial', now()),
     ('contacts', '0002_consent_times', now()),

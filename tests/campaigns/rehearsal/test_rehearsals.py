@@ -3,6 +3,7 @@
 import json
 import sys
 import threading
+import time
 from collections import Counter
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -18,7 +19,8 @@ from campaigns.journeys.lifecycle import activate_campaign, create_campaign, upd
 from campaigns.journeys.steps import STEP_HANDLERS
 from campaigns.messaging.channel_settings import save_channel
 from campaigns.models import Enrollment, Message, Rehearsal
-from campaigns.rehearsal.rehearsals import order_rehearsal, run_waiting
+from campaigns.rehearsal import session
+from campaigns.rehearsal.rehearsals import MAX_ATTEMPTS, order_rehearsal, run_rehearsal, run_waiting
 from campaigns.rehearsal.session import hide_tables, run_in_session
 from campaigns.schedule import REHEARSAL_SILENCE
 from config import clock
@@ -268,6 +270,51 @@ def test_one_whose_process_died_is_run_again(workspace):
     assert run_waiting() == 1
     rehearsal.refresh_from_db()
     assert (rehearsal.status, rehearsal.enrollments.count()) == (Rehearsal.Status.DONE, 1)
+
+
+def test_one_whose_process_dies_each_time_has_failed(workspace):
+    campaign = a_campaign(workspace)
+    order_rehearsal(campaign, BEGIN, END, is_run_by_caller=True)
+    long_ago = clock.now() - REHEARSAL_SILENCE - timedelta(seconds=1)
+    Rehearsal.objects.update(active_at=long_ago, attempts=MAX_ATTEMPTS)
+    assert run_waiting() == 0
+    rehearsal = Rehearsal.objects.get()
+    assert (rehearsal.status, rehearsal.error) == (Rehearsal.Status.FAILED, "Its worker died 3 times.")
+    assert rehearsal.finished_at is not None
+
+
+def test_a_workspace_has_few_at_once_and_holds_up_no_other(workspace, settings):
+    campaign = a_campaign(workspace)
+    running = order_rehearsal(campaign, BEGIN, END, is_run_by_caller=True)
+    waiting = order_rehearsal(campaign, BEGIN, END)
+    elsewhere = order_rehearsal(a_campaign(WorkspaceFactory()), BEGIN, END)
+    assert run_waiting() == 1
+    statuses = dict(Rehearsal.objects.values_list("id", "status"))
+    assert statuses == {running.id: "RUNNING", waiting.id: "QUEUED", elsewhere.id: "DONE"}
+    settings.REHEARSALS_PER_WORKSPACE = 2
+    assert run_waiting() == 1
+
+
+def test_one_that_another_process_has_taken_is_left_to_it(workspace, monkeypatch):
+    campaign = a_campaign(workspace)
+    happened(workspace, "ann", "go", BEGIN + timedelta(hours=1))
+    rehearsal = order_rehearsal(campaign, BEGIN, END, is_run_by_caller=True)
+    Rehearsal.objects.update(attempts=2)
+    run_rehearsal(rehearsal)
+    rehearsal.refresh_from_db()
+    assert (rehearsal.status, rehearsal.enrollments.count()) == (Rehearsal.Status.RUNNING, 0)
+
+
+def test_a_process_that_is_busy_shows_that_it_lives(monkeypatch):
+    monkeypatch.setattr(session, "HEARTBEAT_SECONDS", 0.05)
+    beats = []
+
+    def work(_):
+        time.sleep(0.5)
+        return "done"
+
+    assert run_in_session(work, heartbeat=lambda: beats.append(1)) == "done"
+    assert len(beats) > 2
 
 
 @pytest.mark.parametrize(
