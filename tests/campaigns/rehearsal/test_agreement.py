@@ -171,7 +171,7 @@ def test_a_rehearsal_agrees_with_what_happened(seed):
     assert len({(status, reason) for _, _, status, reason, *_ in happened}) > 1
     assert any(messages for *_, messages in happened)
 
-    rehearsal = order_rehearsal(campaign, BEGIN, until)
+    rehearsal = order_rehearsal(campaign, BEGIN, until, is_run_by_caller=True)
     run_rehearsal(rehearsal)
     rehearsal.refresh_from_db()
     assert rehearsal.status == Rehearsal.Status.DONE, rehearsal.error
