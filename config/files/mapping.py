@@ -70,6 +70,7 @@ class ColumnMapping:
             name: _source(fields, name, spec) for name, spec in self.definition.items() if name != ONLY
         }
         self._plans: dict[tuple[str, ...], _Plan] = {}
+        self._planned_columns = 0
 
     def leaves_out(self, values: Values) -> bool:
         """Tell whether a row is none of those that the map is for."""
@@ -84,8 +85,10 @@ class ColumnMapping:
         columns = tuple(values)
         plan = self._plans.get(columns)
         if plan is None:
-            if len(self._plans) >= _MOST_PLANS:
+            self._planned_columns += len(columns)
+            if len(self._plans) >= _MOST_PLANS or self._planned_columns > _MOST_COLUMNS:
                 self._plans.clear()
+                self._planned_columns = len(columns)
             plan = self._plans[columns] = self._plan(columns)
         found: dict[str, Any] = {}
         for name, column, reader in plan.texts:
@@ -112,6 +115,7 @@ class ColumnMapping:
         named = {column for source in sources.values() for column in source.columns}
         taken = named | {column.partition(".")[0] for column in named if column}
         plan = _Plan([], {}, [])
+        known = set(columns)
         for name, source in sources.items():
             group, _, key = name.partition(".")
             if source.takes_rest:
@@ -123,9 +127,9 @@ class ColumnMapping:
                 plan.cells.setdefault(group, []).extend(rest)
             elif source.others:
                 plan.fields.append((group, key, source.reader()))
-            elif source.column in columns and source.type == "text" and not key:
+            elif source.column in known and source.type == "text" and not key:
                 plan.texts.append((name, source.column, source.reader()))
-            elif source.column in columns and source.type == "any" and key:
+            elif source.column in known and source.type == "any" and key:
                 plan.cells.setdefault(group, []).append((key, source.column))
             else:
                 plan.fields.append((group, key, source.reader()))
@@ -147,6 +151,8 @@ def _add(found: dict[str, Any], name: str, key: str, value: Any) -> None:
 
 
 _MOST_PLANS: Final = 1_000
+_MOST_COLUMNS: Final = 200_000
+"""Of all plans that are kept: some hundred bytes each."""
 
 
 def load_mapping(fields: Fields, path: Path, section: str) -> ColumnMapping:

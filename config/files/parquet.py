@@ -10,6 +10,7 @@ from uuid import UUID
 
 from config.files.errors import DamagedFile, UnreadableFile
 from config.files.rows import MAX_SHOWN, Place, Row
+from config.files.tables import repeated
 
 MAGIC: Final = b"PAR1"
 _BATCH_ROWS: Final = 2_000
@@ -37,8 +38,7 @@ class ParquetRows:
             self._file = self._arrow.parquet.ParquetFile(file, pre_buffer=False)
         except (self._arrow.ArrowException, OSError) as error:
             raise UnreadableFile(f"The Parquet file cannot be read: {error}") from error
-        names = self._file.schema_arrow.names
-        if twice := sorted({name for name in names if names.count(name) > 1}):
+        if twice := repeated(self._file.schema_arrow.names):
             raise UnreadableFile(f"The file has a column twice: {', '.join(twice)}")
 
     def rows(self, start: Place) -> Iterator[Row]:

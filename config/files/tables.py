@@ -1,8 +1,8 @@
 """CSV: the delimiter sniffed, quoted records of several lines, each bad record refused by itself."""
 
 import csv
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from config.files.errors import UnreadableFile
@@ -51,8 +51,13 @@ class Header:
         named = [column for column in self.columns if column]
         if not named:
             raise UnreadableFile("The header names no column")
-        if twice := sorted({column for column in named if named.count(column) > 1}):
+        if twice := repeated(named):
             raise UnreadableFile(f"The header names a column twice: {', '.join(twice)}")
+
+
+def repeated(names: Iterable[str]) -> list[str]:
+    """Return the names that are there more than once, in order."""
+    return sorted(name for name, count in Counter(names).items() if count > 1)
 
 
 def _is_separator_line(text: str) -> bool:

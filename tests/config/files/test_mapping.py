@@ -1,11 +1,14 @@
 """Maps: columns to fields, with constants, paths and formats; what is ambiguous is refused."""
 
+import time
 from datetime import UTC, datetime
 
 import pytest
 
 from config.files.errors import InvalidMapping, RowRefused
+from config.files.lines import Line
 from config.files.mapping import ColumnMapping, load_mapping
+from config.files.tables import Header
 from events.imports.fields import EVENT_FIELDS
 
 NOON = datetime(2024, 2, 1, 12, tzinfo=UTC)
@@ -123,6 +126,24 @@ def test_constants_paths_types_and_the_rest():
         "email": "a@x.test",
         "properties": {"amount": 12.5, "paid": True, "a": "1"},
     }
+
+
+def test_very_many_columns_take_time_by_their_number():
+    row = {f"c{place}": "x" for place in range(50_000)}
+    began = time.process_time()
+    assert ColumnMapping(EVENT_FIELDS).read(row) == {"properties": row}
+    assert read(row, properties="*") == {"properties": row}
+    text = ",".join(row).encode()
+    assert len(Header([Line(1, len(text), text)]).columns) == len(row)
+    assert time.process_time() - began < 10
+
+
+def test_rows_of_ever_other_columns_keep_little():
+    mapping = ColumnMapping(EVENT_FIELDS)
+    for row in range(30):
+        columns = {f"r{row}c{place}": "x" for place in range(10_000)}
+        assert mapping.read(columns) == {"properties": columns}
+    assert sum(map(len, mapping._plans)) <= 200_000
 
 
 def test_by_the_header_what_is_not_known_is_a_property():
