@@ -91,6 +91,16 @@ class TemplateInUse(ConflictError):
         self.users = tuple(users)
 
 
+class ChannelInUse(ConflictError):
+    """The settings of a channel that campaigns send by cannot be deleted; `users` are their names."""
+
+    code = "channel_in_use"
+
+    def __init__(self, users: Sequence[str]) -> None:
+        super().__init__(f"This channel is used by: {', '.join(users)}")
+        self.users = tuple(users)
+
+
 class SuppressionNotFound(NotFoundError):
     code = "suppression_not_found"
     message = "Suppression not found"

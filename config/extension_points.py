@@ -26,6 +26,9 @@ RULE_SOURCES = {"segment": "segments.membership_conditions.membership"}
 # Rules language: functions that tell which of the rows named by conditions of a type exist.
 RULE_TARGETS = {"segment": "segments.membership_conditions.known_segments"}
 
+# Functions that return the names of what uses a segment, which then cannot be deleted.
+SEGMENT_USERS = ["campaigns.journeys.usage.campaigns_naming_segment"]
+
 # `PersonalDataSource`s of each app: exported, and erased in this order (see contacts.erasure.erasures).
 PERSONAL_DATA = [
     "campaigns.personal_data.PERSONAL_DATA",

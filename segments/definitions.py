@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
 from django.db import IntegrityError, transaction
+from django.utils.module_loading import import_string
 
 from config import clock
 from config.errors import DomainError
@@ -277,13 +279,16 @@ def _drop_draft(segment: Segment) -> None:
 
 
 def _users_of(segment: Segment) -> list[str]:
-    """Return the names of segments and scoring rules that build on a segment."""
+    """Return the names of segments and scoring rules that build on a segment, and of what upper apps have of it."""
     siblings = Segment.objects.in_workspace(segment.workspace_id).exclude(id=segment.id)
     rules = ScoringRule.objects.in_workspace(segment.workspace_id)
     named: list[tuple[str, Any]] = [(other.name, [other.rule, other.draft_rule]) for other in siblings]
     named += [(str(rule), [rule.condition]) for rule in rules]
-    return sorted(
+    building = [
         name
         for name, written in named
         if any(target == segment.id for raw in written for _, target in referenced_segment_ids(raw))
-    )
+    ]
+    for path in settings.SEGMENT_USERS:
+        building += import_string(path)(segment.workspace_id, segment.id)
+    return sorted(building)

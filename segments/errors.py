@@ -21,12 +21,12 @@ class InvalidSegmentName(DomainError):
 
 
 class SegmentInUse(ConflictError):
-    """Other rules build on it; `users` are their names."""
+    """Rules build on it or campaigns name it; `users` are their names."""
 
     code = "segment_in_use"
 
     def __init__(self, users: Sequence[str]) -> None:
-        super().__init__(f"Other rules build on this segment: {', '.join(users)}")
+        super().__init__(f"This segment is used by: {', '.join(users)}")
         self.users = tuple(users)
 
 

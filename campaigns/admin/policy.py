@@ -12,13 +12,13 @@ from unfold.contrib.filters.admin import ChoicesDropdownFilter
 from unfold.widgets import UnfoldAdminPasswordWidget
 
 from campaigns.errors import InvalidAddress, InvalidChannelSettings
-from campaigns.messaging.channel_settings import check_channel, save_channel
+from campaigns.messaging.channel_settings import check_channel, delete_channel, save_channel
 from campaigns.messaging.suppressions import add_suppression, checked_address, remove_suppression
 from campaigns.models import ChannelSettings, Suppression
 from config.values.emails import canonical_email
 from workspaces.staff.filters import WorkspaceFilter
 from workspaces.staff.forms import WorkspaceModelForm
-from workspaces.staff.model_admin import WorkspaceModelAdmin
+from workspaces.staff.model_admin import ServiceDeleteMixin, WorkspaceModelAdmin
 
 _EDITABLE = (
     *("sender", "options", "requires_opt_in", "cap_count", "cap_hours", "quiet_from", "quiet_until"),
@@ -53,7 +53,7 @@ class ChannelSettingsForm(WorkspaceModelForm):
 
 
 @admin.register(ChannelSettings)
-class ChannelSettingsAdmin(WorkspaceModelAdmin):
+class ChannelSettingsAdmin(ServiceDeleteMixin, WorkspaceModelAdmin):
     resource = "campaigns"
     form = ChannelSettingsForm
     list_display = ["channel", "sender", "cap", "quiet_hours", "on_unknown"]
@@ -84,6 +84,9 @@ class ChannelSettingsAdmin(WorkspaceModelAdmin):
         if settings.quiet_from is None or settings.quiet_until is None:
             return ""
         return f"{settings.quiet_from:%H:%M} to {settings.quiet_until:%H:%M}"
+
+    def delete_model(self, request: HttpRequest, obj: ChannelSettings) -> None:
+        delete_channel(obj)
 
     def save_model(self, request: HttpRequest, obj: ChannelSettings, form: Any, change: bool) -> None:
         """Save the settings by their service; an empty secret leaves what there is."""

@@ -32,7 +32,6 @@ from campaigns.configuration.serializers import (
     SegmentFileSerializer,
     TemplateFileSerializer,
 )
-from campaigns.journeys.definition.references import referenced_segments
 from campaigns.journeys.lifecycle import (
     activate_campaign,
     archive_campaign,
@@ -55,7 +54,6 @@ from events.stream.definitions import create_definition, delete_definition, repl
 from scoring.models import ScoringRule
 from scoring.rules import delete_rule, save_rule
 from segments.definitions import create_segment, delete_segment, update_segment
-from segments.errors import SegmentInUse
 from segments.models import Segment
 from workspaces.models import Workspace
 
@@ -73,8 +71,6 @@ class Target:
     names: Names = field(default_factory=Names)
     is_trial: bool = False
     """Whether all is undone at the end: then no enrollments need to be ended."""
-    pruned: set[UUID] = field(default_factory=set)
-    """Campaigns that are deleted or archived."""
 
 
 class Kind(ABC):
@@ -326,14 +322,6 @@ class _Segments(Kind):
         return saved
 
     def delete(self, target: Target, row: Segment) -> None:
-        campaigns = Campaign.objects.in_workspace(target.workspace.id).select_related("active_version")
-        staying = (
-            campaign
-            for campaign in campaigns.exclude(status=Campaign.Status.ARCHIVED)
-            if campaign.id not in target.pruned
-        )
-        if users := sorted(campaign.name for campaign in staying if row.id in _segments_of(campaign)):
-            raise SegmentInUse(users)
         delete_segment(target.workspace.id, row)
 
 
@@ -423,10 +411,12 @@ class _Campaigns(Kind):
         return saved
 
     def delete(self, target: Target, row: Campaign) -> None:
-        target.pruned.add(row.id)
         if row.active_version is None:
             delete_campaign(target.workspace.id, row)
-        elif not target.is_trial:
+        elif target.is_trial:
+            standing = Campaign.objects.in_workspace(target.workspace.id).filter(id=row.id)
+            standing.update(status=Campaign.Status.ARCHIVED)
+        else:
             archive_campaign(target.workspace.id, row)
 
 
@@ -459,11 +449,6 @@ def serves_draft(campaign: Campaign) -> bool:
 
 def _whole_definition(raw: Mapping[str, Any] | None) -> dict[str, Any]:
     return {**EMPTY_DEFINITION, **(raw or {})}
-
-
-def _segments_of(campaign: Campaign) -> set[UUID]:
-    serving = campaign.active_version.definition if campaign.active_version is not None else {}
-    return {target for raw in (campaign.draft, serving) for _, target in referenced_segments(raw)}
 
 
 def _check_fixed(row: Any, values: dict[str, Any], name: str) -> None:

@@ -8,17 +8,19 @@ from typing import Any, Final
 from uuid import UUID
 
 from django.db import transaction
+from django.db.models import Q
 
-from campaigns.errors import InvalidChannelSettings, TemplateFault
+from campaigns.errors import ChannelInUse, InvalidChannelSettings, TemplateFault
 from campaigns.messaging.channels.webhook import new_secret
 from campaigns.messaging.liquid import locale_named
 from campaigns.messaging.recipients import zone_named
 from campaigns.messaging.release import release, wake_held_messages
 from campaigns.messaging.rendering import checked_url
 from campaigns.messaging.senders import sender_error
-from campaigns.models import ChannelSettings
+from campaigns.models import Campaign, ChannelSettings
 from campaigns.models.messages import Channel
 from campaigns.reasons import Reason
+from events.processing.passes import bump_rules_version
 
 # It stands in an address.
 _TOKEN: Final = re.compile(r"[0-9]{1,20}:[A-Za-z0-9_-]{1,200}", re.ASCII)
@@ -55,6 +57,23 @@ def _limits(settings: ChannelSettings) -> tuple[object, ...]:
     """Return the settings that defer messages."""
     quiet = settings.quiet_from, settings.quiet_until, settings.time_zone
     return settings.cap_count, settings.cap_hours, *quiet
+
+
+@transaction.atomic
+def delete_channel(settings: ChannelSettings) -> None:
+    """Delete a channel's settings, which has the usual ones then. Raises ChannelInUse where campaigns send by it."""
+    bump_rules_version(settings.workspace_id)
+    steps: list[dict[str, Any]] = [{"data": {"channel": settings.channel}}]
+    if settings.channel == Channel.WEBHOOK:
+        steps = [{"type": "webhook"}]
+    sends = Q(draft__workflow__nodes__contains=steps) | Q(
+        versions__retired_at=None, versions__definition__workflow__nodes__contains=steps
+    )
+    campaigns = Campaign.objects.in_workspace(settings.workspace_id).filter(sends)
+    names = campaigns.exclude(status=Campaign.Status.ARCHIVED).values_list("name", flat=True)
+    if users := sorted(set(names)):
+        raise ChannelInUse(users)
+    settings.delete()
 
 
 @transaction.atomic

@@ -14,6 +14,7 @@ from campaigns.messaging.rendering import KINDS
 from campaigns.messaging.senders import SENDERS, sender_error
 from campaigns.models import Campaign, Form, Template
 from config import clock
+from events.processing.passes import bump_rules_version
 
 
 def get_template(workspace_id: UUID, template_id: UUID) -> Template:
@@ -50,18 +51,21 @@ def save_template(template: Template, **values: Any) -> Template:
 @transaction.atomic
 def delete_template(template: Template) -> None:
     """Delete a template that nothing sends. Raises TemplateInUse."""
+    # No campaign that sends it is activated meanwhile.
+    bump_rules_version(template.workspace_id)
     if users := users_of(template):
         raise TemplateInUse(users)
     template.delete()
 
 
 def users_of(template: Template) -> list[str]:
-    """Return the names of campaigns (draft or active) and forms that send a template."""
+    """Return the names of forms, and of campaigns that are not archived, that send a template."""
     sends = [{"data": {"templateId": str(template.pk)}}]
     is_sent = Q(draft__workflow__nodes__contains=sends) | Q(
         versions__retired_at=None, versions__definition__workflow__nodes__contains=sends
     )
     campaigns = Campaign.objects.in_workspace(template.workspace_id).filter(is_sent).distinct()
+    campaigns = campaigns.exclude(status=Campaign.Status.ARCHIVED)
     forms = Form.objects.in_workspace(template.workspace_id).filter(confirmation_template=template)
     return sorted([*campaigns.values_list("name", flat=True), *forms.values_list("name", flat=True)])
 

@@ -183,13 +183,13 @@ def test_a_segment_is_deleted_unless_others_build_on_it(staff, workspace, buyers
     other = a_segment(workspace, in_segment(buyers), "Other")
     delete_page = reverse("admin:segments_segment_delete", args=[buyers.pk])
     response = staff.post(delete_page, {"post": "yes"}, follow=True)
-    assert "Other rules build on this segment: Other" in text_of(response)
+    assert "This segment is used by: Other" in text_of(response)
     response = staff.post(
         reverse(LIST),
         {"action": "delete_selected", "_selected_action": [str(buyers.pk)], "post": "yes"},
         follow=True,
     )
-    assert "Other rules build on this segment: Other" in text_of(response)
+    assert "This segment is used by: Other" in text_of(response)
     assert Segment.objects.count() == 2
     both = [str(buyers.pk), str(other.pk)]
     staff.post(reverse(LIST), {"action": "delete_selected", "_selected_action": both, "post": "yes"})

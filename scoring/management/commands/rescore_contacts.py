@@ -28,7 +28,6 @@ class Command(BackfillCommand):
         "Evaluate the events of contacts again by the rules that hold for them, and recalculate their scores."
     )
     unit = "contacts"
-    failed_name = "rules not read"
     failure = "What rules gave that cannot be read stays as it was."
 
     def add_arguments(self, parser: ArgumentParser) -> None:

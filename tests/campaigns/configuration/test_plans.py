@@ -231,7 +231,7 @@ def test_what_the_folder_lacks_is_deleted_only_by_prune_and_only_of_its_kinds(wo
         "segments/press.yaml",
     }
     reasons = {leftover.path: leftover.reason for leftover in plan.leftovers}
-    assert reasons["segments/buyers.yaml"] == "Other rules build on this segment: Purchase."
+    assert reasons["segments/buyers.yaml"] == "This segment is used by: Purchase."
     assert reasons["templates/thanks.yaml"] == ""
     assert Campaign.objects.get(name="Thanks").status == Campaign.Status.ARCHIVED
     assert not Campaign.objects.filter(name="Draft: to come").exists()
@@ -249,7 +249,7 @@ def test_a_segment_of_a_campaign_that_stays_is_not_pruned(workspace, filled):
     plan = apply(workspace, documents, prune=True)
     assert [change.path for change in plan.changes] == ["segments/aces-vips.yaml"]
     assert [item.reason for item in plan.leftovers if item.path == "segments/buyers.yaml"] == [
-        "Other rules build on this segment: Thanks."
+        "This segment is used by: Thanks."
     ]
 
 
