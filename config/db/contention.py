@@ -11,8 +11,8 @@ _MOST_SECONDS: Final = 2.0
 def pause_for_others(seconds: float, *, besides: str = "") -> None:
     """Sleep about as long as the last batch took, `seconds`, if another connection is at work at this moment.
 
-    A sample taken after each batch finds others in proportion to how busy they are. `besides`: the application name
-    of those that do the same work and are no others.
+    A sample taken after each batch finds others in proportion to how busy they are. `besides`: what the
+    application names begin with of those that do the same work, and are no others.
     """
     if others_are_active(besides):
         time.sleep(min(seconds, _MOST_SECONDS))
@@ -22,8 +22,9 @@ def others_are_active(besides: str = "") -> bool:
     """Tell whether another client of this database runs a statement now."""
     row = fetch_one(
         "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND state = 'active'"
-        " AND backend_type = 'client backend' AND pid <> pg_backend_pid() AND application_name <> %s)",
-        [besides],
+        " AND backend_type = 'client backend' AND pid <> pg_backend_pid()"
+        " AND (%s = '' OR NOT starts_with(application_name, %s)))",
+        [besides, besides],
     )
     return bool(row[0])
 

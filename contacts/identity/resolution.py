@@ -43,19 +43,13 @@ class ContactResolution:
     def __init__(self, workspace_id: UUID, references: Sequence[ContactReference]) -> None:
         self._workspace_id = workspace_id
         self._wanted = [_parse(reference) for reference in references]
-        writing = [
-            each.reference.changes
-            for each in self._wanted
-            if each.reference.if_missing == "create" or each.updates
-        ]
-        # Most of a batch only name a contact.
-        writing = [NO_CHANGES] * bool(writing) + [changes for changes in writing if changes is not NO_CHANGES]
+        writing = _changes_in(self._wanted)
         self._search = _LookupBatch(self._wanted, writing)
         self._found = self._search.run(workspace_id)
         self._schema = self._found.schema
         self._mismatches: set[tuple[str, str]] = set()
         self._drafted: UnitOfWork | None = None
-        self._settled = self._settle()
+        self._settled = self._settle(self._wanted)
         self._expected = (
             self._resolve_before_write(writing)
             if None in self._settled
@@ -79,8 +73,7 @@ class ContactResolution:
             try:
                 made = iter(_attempt(self._workspace_id, wanted, self._unit_of_work()) if wanted else ())
             except WriteConflict:
-                self._found = self._search.run(self._workspace_id)
-                self._settled = self._settle()
+                self._look_up_again([place for place in places if self._settled[place] is None])
                 continue
             return [self._settled[place] or next(made) for place in places]
         raise TryAgain
@@ -102,27 +95,40 @@ class ContactResolution:
                 lost = {draft.id for draft in drafts}
         if not lost:
             return [self._expected[place] for place in places]
-        self._found = self._search.run(self._workspace_id)
-        self._settled = [
-            found if isinstance(expected, DomainError) or expected.contact_id in lost else expected
-            for found, expected in zip(self._settle(), self._expected, strict=True)
-        ]
+        self._settled = list(self._expected)
+        self._look_up_again(
+            [
+                place
+                for place, expected in enumerate(self._expected)
+                if isinstance(expected, Resolution) and expected.contact_id in lost
+            ]
+        )
         return None
 
-    def _settle(self) -> list[Resolution | DomainError | None]:
+    def _look_up_again(self, places: Sequence[int]) -> None:
+        """Look up what some of the references mean now: others have written meanwhile."""
+        wanted = [self._wanted[place] for place in places]
+        writing = _changes_in(wanted)
+        self._search = _LookupBatch(wanted, writing)
+        self._search.add(self._schema, writing)
+        self._found = self._search.run(self._workspace_id)
+        for place, settled in zip(places, self._settle(wanted), strict=True):
+            self._settled[place] = settled
+
+    def _settle(self, wanted: Sequence["_ParsedReference"]) -> list[Resolution | DomainError | None]:
         """Return what each reference means for certain, whatever the others of the batch write; else None."""
         resolver = _Resolver(UnitOfWork(self._schema, self._found))
-        settled = [resolver.resolved_without_write(each) for each in self._wanted]
+        settled = [resolver.resolved_without_write(each) for each in wanted]
         if None not in settled:
             return settled
-        if any(each.updates for each in self._wanted):
+        if any(each.updates for each in wanted):
             return [None] * len(settled)
         # Contacts are made, none is changed: of several identifiers another one may find a new contact.
         return [
             result
             if isinstance(result, Resolution) and len(each.identifiers) <= 1 and not each.same_as
             else None
-            for each, result in zip(self._wanted, settled, strict=True)
+            for each, result in zip(wanted, settled, strict=True)
         ]
 
     def _resolve_before_write(self, writing: Sequence[ContactChanges]) -> list[Resolution | DomainError]:
@@ -130,7 +136,7 @@ class ContactResolution:
         self._mismatches = mismatches_in(self._schema, writing)
         if self._search.add(self._schema, writing):
             self._found = self._search.run(self._workspace_id)
-            self._settled = self._settle()
+            self._settled = self._settle(self._wanted)
         self._drafted = self._unit_of_work()
         resolver = _Resolver(self._drafted)
         return [
@@ -148,6 +154,15 @@ class _ParsedReference(msgspec.Struct, frozen=True):
     identifiers: tuple[Identification, ...]
     updates: bool
     same_as: tuple[Identification, ...] = ()
+
+
+def _changes_in(wanted: Sequence[_ParsedReference]) -> list[ContactChanges]:
+    """Return the changes that references bring where they may be written, each once where there are none."""
+    writing = [
+        each.reference.changes for each in wanted if each.reference.if_missing == "create" or each.updates
+    ]
+    # Most of a batch only name a contact.
+    return [NO_CHANGES] * bool(writing) + [changes for changes in writing if changes is not NO_CHANGES]
 
 
 class _LookupBatch:

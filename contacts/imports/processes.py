@@ -11,7 +11,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkProcess
-from typing import Final, NamedTuple
+from multiprocessing.sharedctypes import RawValue
+from typing import Any, Final, NamedTuple
 
 from config.runtime.child_processes import exit_with_parent
 from contacts.errors import ImportProcessLost
@@ -40,6 +41,12 @@ class Turn:
     is_own: bool = True
     _previous: int = -1
     _next: int = -1
+    _holder: Any = None
+
+    @property
+    def holder(self) -> int:
+        """The number of the process whose turn it is."""
+        return int(self._holder.value)
 
     def wait(self, seconds: float | None = None) -> Progress | None:
         """Wait for the turn, None if it does not come in time. Raises ImportProcessLost."""
@@ -55,6 +62,7 @@ class Turn:
         """Give the turn to the process that has the next batch."""
         if self.share.of > 1:
             self.is_own = False
+            self._holder.value = (self.share.number + 1) % self.share.of
             # The other one is over where the file is.
             with suppress(BrokenPipeError):
                 os.write(self._next, _PACKED.pack(*progress))
@@ -71,11 +79,12 @@ def record_together(count: int, first: Progress, work: Work) -> Iterator[Progres
     that still run when the caller stops are killed: what they have not committed is not recorded.
     """
     pipes = [os.pipe() for _ in range(count)]
+    holder = RawValue("i", 0)
     os.write(pipes[0][1], _PACKED.pack(*first))
     reports: dict[Connection, ForkProcess] = {}
     try:
         for number in range(count):
-            report, process = _start(Share(number, count), pipes, work)
+            report, process = _start(Share(number, count), pipes, holder, work)
             reports[report] = process
         for end in (end for pipe in pipes for end in pipe):
             os.close(end)
@@ -86,10 +95,12 @@ def record_together(count: int, first: Progress, work: Work) -> Iterator[Progres
             process.join()
 
 
-def _start(share: Share, pipes: list[tuple[int, int]], work: Work) -> tuple[Connection, ForkProcess]:
+def _start(
+    share: Share, pipes: list[tuple[int, int]], holder: Any, work: Work
+) -> tuple[Connection, ForkProcess]:
     context = multiprocessing.get_context("fork")
     receiving, sending = context.Pipe(duplex=False)
-    arguments = (share, pipes, work, sending, os.getpid())
+    arguments = (share, pipes, holder, work, sending, os.getpid())
     process = context.Process(target=_run, args=arguments, name=f"import {share.number}", daemon=True)
     process.start()
     sending.close()
@@ -121,7 +132,9 @@ def _follow(reports: dict[Connection, ForkProcess], progress: Progress) -> Itera
         raise next((error for error in failures if not isinstance(error, ImportProcessLost)), failures[0])
 
 
-def _run(share: Share, pipes: list[tuple[int, int]], work: Work, sending: Connection, parent: int) -> None:
+def _run(
+    share: Share, pipes: list[tuple[int, int]], holder: Any, work: Work, sending: Connection, parent: int
+) -> None:
     exit_with_parent(signal.SIGTERM, parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent's is decisive
     previous, following = pipes[share.number][0], pipes[(share.number + 1) % share.of][1]
@@ -129,7 +142,7 @@ def _run(share: Share, pipes: list[tuple[int, int]], work: Work, sending: Connec
         if end not in (previous, following):
             os.close(end)
     try:
-        for progress in work(Turn(share, False, previous, following)):
+        for progress in work(Turn(share, False, previous, following, holder)):
             sending.send(progress)
     except Exception as error:
         sending.send(_portable(error))

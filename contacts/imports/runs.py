@@ -297,13 +297,13 @@ class _Runner(Generic[ItemT]):
     def _record_share(self, file: InputFile, turn: Turn) -> Iterator[Progress]:
         """Record this process's share of the batches."""
         self.turn = turn
-        connection.settings_dict["OPTIONS"]["application_name"] = self._group
+        connection.settings_dict["OPTIONS"]["application_name"] = f"{self._group} {turn.share.number}"
         with file.reopened() as own:
             yield from self._record(own)
 
     @property
     def _group(self) -> str:
-        """The name under which the database knows the processes of this import."""
+        """What the names begin with under which the database knows the processes of this import."""
         return f"headrace import {self.stored.id}"
 
     @property
@@ -399,7 +399,7 @@ class _Runner(Generic[ItemT]):
                 self._take_place()
             decided = self._tried(batch) if run.dry_run else self._decisions(batch.rows)
             while not self._take_turn(_LOOK_SECONDS):
-                if holds_up(self._group):
+                if holds_up(f"{self._group} {self.turn.holder}"):
                     raise _HoldsUpOthers
             if not is_first:
                 self._take_place()
