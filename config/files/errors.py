@@ -34,3 +34,12 @@ class FileTooLarge(DomainError):
 
     def __init__(self, most_bytes: int) -> None:
         super().__init__(f"The file is larger than {most_bytes:,} bytes, as it was sent or unpacked")
+
+
+class LengthRequired(DomainError):
+    """A file whose length was not told, and which does not tell itself where it ends: it may have been cut off."""
+
+    code = "length_required"
+    message = (
+        "Send the file with a Content-Length, or as gzip: nobody can tell whether a body in chunks is whole"
+    )

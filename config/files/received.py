@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, Final
 
-from config.files.errors import FileTooLarge
+from config.files.errors import FileTooLarge, LengthRequired
+from config.files.parquet import MAGIC as PARQUET
 from config.files.reading import Form, InputFile
 from config.files.storage import temporary_file
 from config.files.streams import BLOCK_BYTES, GZIP, ByteStream, Chained, Gunzipped, Recoded
@@ -41,13 +42,16 @@ class ReceivedFile:
         return InputFile(self.name, opened.form, "utf-8", delimiter, file=recoded)
 
 
-def receive(source: ByteStream, name: str, most_bytes: int) -> ReceivedFile:
+def receive(source: ByteStream, name: str, most_bytes: int, *, is_length_known: bool = True) -> ReceivedFile:
     """Take a file in, with gzip undone. Raises FileTooLarge, for what is sent and unpacked alike; DamagedFile.
 
-    And whatever reading the source raises.
+    Without a known length a source that was cut off looks like one that is over: LengthRequired, unless the file
+    itself tells where it ends. And raises whatever reading the source raises.
     """
     hashing = _Hashing(source, most_bytes)
     head = hashing.read(BLOCK_BYTES)
+    if not is_length_known and head and not head.startswith((GZIP, PARQUET)):
+        raise LengthRequired
     stream: ByteStream = Chained(head, hashing)
     with _closed_on_error(temporary_file()) as file:
         size = _copy(Gunzipped(stream) if head.startswith(GZIP) else stream, file, most_bytes)

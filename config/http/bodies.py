@@ -22,7 +22,8 @@ Environ = dict[str, Any]
 _Peer = tuple[str, str]
 """Client address and server port; the port tells client connections from those to the database."""
 
-_PIECE_BYTES = 262_144
+_PIECE_BYTES = 65_536
+"""Of an upload: so much has to come within BODY_TIMEOUT_SECONDS. A client may be slow, and not stand still."""
 _TURN_SECONDS = 0.5
 _SLOW_BODY_SECONDS = 1.0
 """Wait after which a body counts as slow."""
@@ -57,7 +58,7 @@ def is_upload(environ: Environ) -> bool:
 class UploadBody(io.RawIOBase):
     """The body of an upload, read as it arrives, up to MAX_UPLOAD_BYTES and what is around a file.
 
-    Reading raises BodyTooSlow where nothing comes for BODY_TIMEOUT_SECONDS, BodyTooLong or IncompleteBody.
+    Reading raises BodyTooSlow where a piece takes longer than BODY_TIMEOUT_SECONDS, BodyTooLong or IncompleteBody.
     """
 
     def __init__(self, environ: Environ, length: int | None) -> None:

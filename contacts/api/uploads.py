@@ -10,7 +10,7 @@ from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
 
 from config.db.connection_slots import away_from_database
-from config.files.errors import FileTooLarge
+from config.files.errors import FileTooLarge, LengthRequired
 from config.files.received import ReceivedFile, receive
 from config.files.upload_handler import UploadHandler
 from config.http.json import UnsupportedEncoding
@@ -18,6 +18,7 @@ from contacts.errors import UploadRefused
 from workspaces.api.base import SingleFormatNegotiation
 
 _FORM: Final = "multipart/form-data"
+_CHUNKED: Final = "HTTP_TRANSFER_ENCODING"
 _MAX_MAP_BYTES: Final = 100_000
 
 
@@ -52,7 +53,7 @@ class UploadParser(BaseParser):
         if encoding not in ("", "identity") and (is_form or encoding not in ("gzip", "x-gzip")):
             raise UnsupportedEncoding
         if int(meta.get("CONTENT_LENGTH") or 0) > settings.MAX_UPLOAD_BYTES and not (
-            is_form or "HTTP_TRANSFER_ENCODING" in meta
+            is_form or _CHUNKED in meta
         ):
             raise FileTooLarge(settings.MAX_UPLOAD_BYTES)
         parameters = request.query_params.dict()
@@ -60,7 +61,7 @@ class UploadParser(BaseParser):
             if is_form:
                 fields, received = _read_form(meta, stream)
             else:
-                fields, received = {}, receive(_Body(stream), "upload", settings.MAX_UPLOAD_BYTES)
+                fields, received = {}, _read_body(meta, stream)
         if twice := sorted(parameters.keys() & fields.keys()):
             received.close()
             raise UploadRefused(twice[0], "This is in the address and in the form.")
@@ -79,8 +80,15 @@ class _Body:
         return self._stream.read(size)
 
 
+def _read_body(meta: Any, stream: Any) -> ReceivedFile:
+    is_length_known = _CHUNKED not in meta
+    return receive(_Body(stream), "upload", settings.MAX_UPLOAD_BYTES, is_length_known=is_length_known)
+
+
 def _read_form(meta: Any, stream: Any) -> tuple[dict[str, Any], ReceivedFile]:
     """Return the fields of a form and its file."""
+    if _CHUNKED in meta:
+        raise LengthRequired
     posted, files = MultiPartParser(meta, stream, [UploadHandler()]).parse()
     try:
         fields: dict[str, Any] = posted.dict()

@@ -251,7 +251,7 @@ def _native_body(refusal: Refusal) -> object:
     return body
 
 
-NATIVE_ERRORS = ErrorTable(_native_body, statuses={"file_too_large": 413})
+NATIVE_ERRORS = ErrorTable(_native_body, statuses={"file_too_large": 413, "length_required": 411})
 
 _OAUTH_CODES = {
     "fault": "server_error",

@@ -18,9 +18,11 @@ from django.conf import settings
 from django.core.handlers.wsgi import WSGIRequest
 from django.http import UnreadablePostError
 from django.test import RequestFactory
+from rest_framework.exceptions import ParseError
 
 from config.http import bodies
-from config.http.bodies import await_body
+from config.http.bodies import await_body, is_missing
+from config.http.json import BodyTimeout, BodyTooLarge, parsing_error_of
 from tests.config.runtime.test_supervisor import ROOT, free_port, wait_for
 
 TIMEOUT_SECONDS = 2.0
@@ -84,6 +86,47 @@ def test_a_body_that_nobody_watches_is_read_and_the_next_one_is_watched(monkeypa
     assert bodies._watch._thread is None
     assert request_of_length(b"x", 1).read() == b"x"
     assert bodies._watch._thread is not None
+
+
+def upload_of(body: bytes, length: int | None) -> WSGIRequest:
+    environ: dict[str, Any] = RequestFactory().post("/api/workspaces/x/imports").environ
+    environ |= {"CONTENT_LENGTH": str(length), "wsgi.input": io.BytesIO(body)}
+    if length is None:
+        environ |= {"HTTP_TRANSFER_ENCODING": "chunked"}
+        environ.pop("CONTENT_LENGTH")
+    return WSGIRequest(await_body(environ))
+
+
+def test_an_upload_is_read_as_it_arrives_beyond_what_other_bodies_may_have(settings):
+    settings.MAX_BODY_BYTES = 10
+    for length in (1_000_000, None):
+        request = upload_of(b"x" * 1_000_000, length)
+        assert isinstance(request.environ["wsgi.input"], bodies.UploadBody)
+        assert not is_missing(request.environ)
+        assert len(request.read(100)) == 100
+        # It could not be read again.
+        assert is_missing(request.environ)
+        assert sum(iter(lambda request=request: len(request.read(300_000)), 0)) == 999_900
+
+
+def test_an_upload_is_read_up_to_its_limit(settings):
+    settings.MAX_UPLOAD_BYTES = 1_000_000
+    request = upload_of(b"x" * 3_000_000, None)
+    with pytest.raises(UnreadablePostError) as raised:
+        list(iter(lambda: request.read(100_000), b""))
+    assert isinstance(parsing_error_of(raised.value), BodyTooLarge)
+
+
+def test_an_upload_that_ends_early_cannot_be_read(settings):
+    request = upload_of(b"x" * 1_000, 2_000)
+    assert len(request.read(1_000)) == 1_000
+    with pytest.raises(UnreadablePostError) as raised:
+        request.read(1_000)
+    assert isinstance(parsing_error_of(raised.value), ParseError)
+    settings.BODY_TIMEOUT_SECONDS = 0
+    with pytest.raises(UnreadablePostError) as raised:
+        upload_of(b"", 2_000).read(1_000)
+    assert isinstance(parsing_error_of(raised.value), BodyTimeout)
 
 
 @pytest.fixture(scope="module")

@@ -178,6 +178,16 @@ def test_other_refusals(api, settings):
     assert answer.status_code == 400
 
 
+def test_of_a_body_in_chunks_it_is_known_where_it_ends(api):
+    # As granian hands over what was cut off: it just ends.
+    chunked = {"HTTP_TRANSFER_ENCODING": "chunked"}
+    assert send_raw(api, CONTACTS, headers=chunked).status_code == 411
+    assert send_form(api, CONTACTS, headers=chunked).status_code == 411
+    packed = gzip.compress(CONTACTS.encode())
+    assert send_raw(api, packed[:-9], headers=chunked).status_code == 400
+    assert send_raw(api, packed, headers=chunked).status_code == 202
+
+
 @pytest.mark.parametrize("send", [send_form, send_raw])
 @pytest.mark.parametrize(
     "pack", [str.encode, lambda text: gzip.compress(text.encode())], ids=["sent", "unpacked"]
