@@ -116,9 +116,10 @@ class ImportAdmin(WorkspaceModelAdmin):
     resource = "contacts"
     form = UploadForm
     change_form_template = "admin/contacts/import/change_form.html"
+    list_before_template = "admin/contacts/import/list_before.html"
     list_display = [
         *("started_utc", "name", "kind", "status", "progress", "row_count", "recorded", "known", "refused"),
-        *("origin", "is_try", "finished_utc"),
+        *("origin", "tried", "finished_utc"),
     ]
     list_filter = [
         WorkspaceFilter,
@@ -136,9 +137,13 @@ class ImportAdmin(WorkspaceModelAdmin):
     fieldsets = (
         (
             None,
-            {"fields": ["workspace", "kind", "name", "status", "error", "progress", "row_count", "recorded"]},
+            {
+                "fields": [
+                    *("workspace", "kind", "name", "status", "error", "progress"),
+                    *("row_count", "recorded", "known", "refused", "refused_file"),
+                ]
+            },
         ),
-        ("Refused rows", {"fields": ["known", "refused", "refused_file"]}),
         (
             "How it is imported",
             {"fields": ["effects", "dry_run", "mapping", "options", "origin", "actor", "form", "delimiter"]},
@@ -166,9 +171,9 @@ class ImportAdmin(WorkspaceModelAdmin):
         """Return how many rows are decided."""
         return run.rows
 
-    @admin.display(description="only tried", boolean=True)
-    def is_try(self, run: Import) -> bool:
-        return run.dry_run
+    @admin.display(description="only tried")
+    def tried(self, run: Import) -> str:
+        return "yes" if run.dry_run else ""
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
@@ -211,7 +216,7 @@ class ImportAdmin(WorkspaceModelAdmin):
     def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> Any:
         run = context.get("original")
         if run is not None:
-            context["run"] = run
+            context["run"], context["summary"] = run, _summary(run)
             context["percent"] = None if run.progress is None else int(run.progress * 100)
             context["causes"] = _causes(run)
             context["may_cancel"] = run.is_open and self.has_cancel_permission(request, run)
@@ -221,7 +226,8 @@ class ImportAdmin(WorkspaceModelAdmin):
                 and self.has_refused_permission(request, run)
             )
         else:
-            context["title"] = "Import a file"
+            context |= {"title": "Import a file", "show_save_and_add_another": False}
+            context["show_save_and_continue"] = False
         return super().render_change_form(request, context, *args, **kwargs)
 
     def save_model(self, request: HttpRequest, obj: Import, form: Any, change: bool) -> None:
@@ -275,6 +281,15 @@ class ImportAdmin(WorkspaceModelAdmin):
 
 def _url_of(run: Import) -> str:
     return reverse("admin:contacts_import_change", args=[run.pk])
+
+
+def _summary(run: Import) -> str:
+    new, known = ("recorded", "repeated") if run.kind == Import.Kind.EVENTS else ("made", "known")
+    counts = (
+        f"{run.rows:,} rows decided, {run.recorded:,} {new}, {run.known:,} {known}, {run.refused:,} refused."
+    )
+    tried = "Only tried, nothing is recorded. " if run.dry_run else ""
+    return f"{tried}{run.get_status_display()}: {counts}"
 
 
 def _causes(run: Import) -> dict[str, Any] | None:

@@ -92,7 +92,7 @@ def test_a_packed_file_is_only_tried(staff, workspace):
     run = Import.objects.get()
     assert counts(run) == ("done", 3, 1, 0, 2)
     assert not Contact.objects.exists()
-    assert "Only tried: nothing is recorded." in staff.get(page_of(run)).text
+    assert "Only tried, nothing is recorded. Done: 3 rows decided" in staff.get(page_of(run)).text
 
 
 def test_events_come_in_by_a_vendors_map_or_by_one_of_ones_own(staff, workspace):
