@@ -40,7 +40,7 @@ class Header:
         self.delimiter = delimiter or sniff_delimiter(texts)
         records = table_records(iter(lines), self.delimiter)
         record = next(records, None)
-        if record is not None and _is_separator_line(texts[0]):
+        if record is not None and not record.problem and _is_separator_line(texts[0]):
             record = next(records, None)
         if record is None or record.problem:
             raise UnreadableFile(

@@ -172,6 +172,8 @@ def test_a_corrupt_gzip_says_where(tmp_path):
         (b'[{"a": 1}]', "array of JSON"),
         (b"a,a\n1,2\n", "twice"),
         (b",\n1,2\n", "no column"),
+        (b"x" * (MAX_ROW_BYTES + 1) + b"\n1\n", "header cannot be read: The line is longer"),
+        (packed(b"x" * (3 * MAX_ROW_BYTES)), "header cannot be read: The line is longer"),
         (b"PAR1 and no more", "Parquet file cannot be read"),
         (b"PK\x03\x04 and more", "zip archive"),
         (b"\xd0\xcf\x11\xe0 and more", "workbook"),
@@ -182,6 +184,7 @@ def test_a_corrupt_gzip_says_where(tmp_path):
         (packed(packed(b"a,b\n1,2\n")), "packed twice"),
         (packed(b"PAR1 and more"), "gzip of Parquet"),
     ],
+    ids=lambda value: repr(value)[:40],
 )
 def test_what_is_no_file_of_rows_is_refused(tmp_path, content, message):
     path = tmp_path / "file"
