@@ -17,12 +17,17 @@ from config.db.errors import storable_text
 from config.ids import parse_uuid
 from contacts.identity.lookup import ids_of
 from contacts.models import Consent
-from contacts.signals import ContactChange, contacts_changed
+from contacts.signals import ContactChange, contacts_changed, effects_of_changes
 
 
 @receiver(contacts_changed, dispatch_uid="campaigns.release_messages")
 def release_messages(workspace_id: UUID, changes: Sequence[ContactChange], **_: Any) -> None:
-    """Enqueue messages again that were stopped for want of consent, when the contact opts in."""
+    """Enqueue messages again that were stopped for want of consent, when the contact opts in.
+
+    History sends nothing: a list that opts people in has to be allowed all effects.
+    """
+    if effects_of_changes() != "all":
+        return
     new = {change.contact_id for change in changes if change.kind == "created"}
     for change in changes:
         if change.kind == "subscribed" and change.contact_id not in new:

@@ -21,6 +21,7 @@ from campaigns.models import Decision, Enrollment, Message, Suppression
 from config import clock
 from tests.campaigns.messages import a_message, decided, deliver_ready, use_channel
 from tests.campaigns.messaging.test_delivery import sent  # noqa: F401  # a fixture
+from tests.contacts.imports.files import run
 from tests.native import NativeClient
 
 pytestmark = pytest.mark.django_db
@@ -169,6 +170,30 @@ def test_who_opts_in_gets_what_was_stopped_before(workspace, jane, time, sent): 
     save_channel(workspace.id, "email", requires_opt_in=True)
     assert stopped(workspace, message) == ("CANCELLED", "no_consent")
     set_preferences(workspace.id, jane.id, {"email": True})
+    assert deliver_ready(workspace.id, "email") == 1
+
+
+@pytest.mark.parametrize(
+    ("effects", "leaving"), [("none", 0), ("scores-and-segments", 0), ("all", 1)], ids=str
+)
+def test_a_list_that_opts_in_sends_nothing_unless_it_may_have_all_effects(
+    workspace,
+    jane,
+    time,
+    sent,  # noqa: F811
+    tmp_path,
+    effects,
+    leaving,
+):
+    message = a_message(jane)
+    save_channel(workspace.id, "email", requires_opt_in=True)
+    assert stopped(workspace, message) == ("CANCELLED", "no_consent")
+    path = tmp_path / "list.csv"
+    path.write_text("email,consents.email\njane@example.test,subscribed\n")
+    assert run("import_contacts", path, workspace, effects=effects)[0] == 0
+    assert deliver_ready(workspace.id, "email") == leaving
+    # Later ones leave in any case.
+    a_message(jane)
     assert deliver_ready(workspace.id, "email") == 1
 
 
