@@ -145,16 +145,16 @@ class Client:
 class Senders:
     """Clients that send single events until they are told to stop, each event until it is acknowledged."""
 
-    def __init__(self, system: System, contacts: list[str], count: int) -> None:
+    def __init__(self, system: System, contacts: list[str], count: int, first: int = 0) -> None:
         self.clients = [Client(system) for _ in range(count)]
         self.contacts = contacts
         self.acknowledged: dict[str, tuple[str, str]] = {}
-        """Number of the event → its id and its contact."""
+        """Number of the event → its id and its contact; the clients are counted from `first` on."""
         self.errors: list[BaseException] = []
         self._stop = threading.Event()
         self._threads = [
             threading.Thread(target=self._send, args=[number, client], daemon=True)
-            for number, client in enumerate(self.clients)
+            for number, client in enumerate(self.clients, first)
         ]
 
     def __enter__(self) -> "Senders":
