@@ -7,6 +7,7 @@ by an identifier or by the contact's id, nor what names so much that this cannot
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import islice
 from typing import Any, Final
 from uuid import UUID
@@ -14,7 +15,7 @@ from uuid import UUID
 import msgspec
 import orjson
 from django.conf import settings
-from django.db import connection
+from django.db import connection, transaction
 
 from config import clock, ids
 from config.db.arrays import array
@@ -91,7 +92,8 @@ def keep_refused(workspace_id: UUID, refusals: Iterable[Refusal], received_at: d
     rows = _without_erased(workspace_id, found)
     RefusedEvent.objects.bulk_create(rows)
     if rows:
-        _make_room(workspace_id)
+        # Once all that others commit meanwhile can be seen: whoever is last makes room for all, and nobody waits.
+        transaction.on_commit(partial(_make_room, workspace_id), robust=True)
     return len(rows)
 
 

@@ -6,7 +6,7 @@ from io import StringIO
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import connection
+from django.db import connection, transaction
 
 from config import clock
 from contacts.erasure.erasures import erase_person
@@ -218,3 +218,34 @@ def test_what_no_database_can_store_is_not_kept(workspace):
         )
         == 0
     )
+
+
+@pytest.mark.parametrize("isolated", [False, True], ids=["at once", "each before the others commit"])
+def test_the_limit_holds_under_writers_at_once(workspace, settings, isolated):
+    """Of writers that do not see each other's rows the last one makes room for all."""
+    settings.QUARANTINE_EVENTS = 50
+    writers, each = 6, 20
+    barrier = threading.Barrier(writers)
+    failures = []
+
+    def write(number):
+        try:
+            with transaction.atomic():
+                if isolated:
+                    # Each sees the rows as they were before any other writer's.
+                    barrier.wait(20)
+                refuse(workspace, *(a_purchase(message_id=f"{number}-{place}") for place in range(each)))
+                if isolated:
+                    barrier.wait(20)
+        except Exception as error:
+            failures.append(error)
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=write, args=[number]) for number in range(writers)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert RefusedEvent.objects.count() <= settings.QUARANTINE_EVENTS
