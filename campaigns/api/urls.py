@@ -7,6 +7,7 @@ from campaigns.api.views.forms import FormViewSet, SubmissionViewSet
 from campaigns.api.views.messages import MessageViewSet
 from campaigns.api.views.policy import ChannelViewSet, SuppressionViewSet
 from campaigns.api.views.rehearsals import RehearsalViewSet
+from campaigns.api.views.telegram import TelegramStartViewSet
 from campaigns.api.views.templates import TemplateViewSet
 from campaigns.api.views.traces import TraceViewSet
 from workspaces.api.routers import Router
@@ -23,6 +24,9 @@ router.register(f"{_CAMPAIGN}/runs", EnrollmentViewSet, "campaign-run")
 router.register(f"{_CAMPAIGN}/decisions", CampaignDecisionViewSet, "campaign-decision")
 router.register(
     f"{_WORKSPACE}/contacts/<str:contact_id>/decisions", ContactDecisionViewSet, "contact-decision"
+)
+router.register(
+    f"{_WORKSPACE}/contacts/<str:contact_id>/telegram-start", TelegramStartViewSet, "contact-telegram-start"
 )
 router.register(f"{_WORKSPACE}/events", TraceViewSet, "event")
 router.register(f"{_WORKSPACE}/messages", MessageViewSet, "message")

@@ -1,5 +1,7 @@
 """What people write to the bot; Telegram's own side is a fake."""
 
+import re
+
 import pytest
 from django.test import Client
 
@@ -13,7 +15,8 @@ from contacts.models import Contact
 from events.models import Event
 from events.processing.passes import apply_effects
 from tests.contacts.factories import a_contact
-from tests.workspaces.factories import WorkspaceFactory
+from tests.native import NativeClient
+from tests.workspaces.factories import WorkspaceFactory, a_key
 
 TOKEN = "123:abc"
 CHAT = {"id": 4711, "type": "private"}
@@ -73,7 +76,9 @@ def test_a_message_makes_a_contact_and_an_event_once(workspace):
 def test_a_link_of_ours_makes_a_known_contact_known_there(workspace):
     jane = a_contact(workspace, "jane@example.test", first_name="Jane")
 
-    says(workspace, f"/start {start_payload(workspace.id, jane.id)}")
+    payload = NativeClient(workspace).get(f"contacts/{jane.id}/telegram-start").json()["payload"]
+    assert re.fullmatch("[A-Za-z0-9_-]{1,64}", payload), "what Telegram takes"
+    says(workspace, f"/start {payload}")
 
     jane = get_contact(workspace.id, jane.id)
     assert (jane.first_name, jane.identifier("telegram"), jane.consent("telegram")) == (
@@ -181,3 +186,11 @@ def test_telegram_is_told_where_to_send(workspace, bot, httpserver, settings):
         register_webhook(workspace.id)
     with pytest.raises(NoBot):
         register_webhook(WorkspaceFactory().id)
+
+
+def test_only_who_may_write_contacts_is_given_a_link(workspace):
+    jane = a_contact(workspace, "jane@example.test")
+    reader = NativeClient(workspace, secret=a_key(workspace, scopes=["contacts:read"]).secret)
+    assert reader.get(f"contacts/{jane.id}/telegram-start").status_code == 403
+    stranger = NativeClient(WorkspaceFactory())
+    assert stranger.get(f"contacts/{jane.id}/telegram-start").status_code == 404
