@@ -138,7 +138,7 @@ class InputFile:
             blocks = self._blocks(place)
         else:
             blocks = blocks_after(chain([first], blocks), place.position)
-        yield from table_rows(blocks, header)
+        yield from table_rows(blocks, header, lambda: self.are_rows_read)
 
     @property
     def _can_seek(self) -> bool:

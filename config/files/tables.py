@@ -2,7 +2,7 @@
 
 import csv
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from config.files.errors import UnreadableFile
@@ -71,21 +71,18 @@ def is_delimiter(text: str) -> bool:
     return len(text) == 1 and text not in '"\r\n\x00'
 
 
-def table_rows(blocks: Iterator[Block], header: Header) -> Iterator[Row]:
-    """Yield the records after the header by column. Raises DamagedFile."""
+def table_rows(
+    blocks: Iterator[Block], header: Header, are_read: Callable[[], bool] = lambda: True
+) -> Iterator[Row]:
+    """Yield the records after the header by column. Raises DamagedFile.
+
+    While `are_read` says no, rows may come without their values: they are counted only.
+    """
     columns = header.columns
     width = len(columns)
     for block in blocks:
         if _is_plain(block):
-            position = block.position
-            texts = map(bytes.decode, block.pieces)
-            records = csv.reader(texts, delimiter=header.delimiter, quoting=csv.QUOTE_NONE)
-            for number, (cells, piece) in enumerate(zip(records, block.pieces, strict=True), block.number):
-                position += len(piece)
-                if len(cells) == width:
-                    yield Row(number, position, number + 1, dict(zip(columns, cells, strict=True)))
-                elif cells:
-                    yield _ragged(number, position, number + 1, columns, cells)
+            yield from _plain_rows(block, header, are_read)
             continue
         lines = _Lines(block, blocks)
         for number, end, cells, problem, next_line in table_records(lines, header.delimiter):
@@ -97,6 +94,24 @@ def table_rows(blocks: Iterator[Block], header: Header) -> Iterator[Row]:
                 yield _ragged(number, end, next_line, columns, cells)
             if lines.is_at_end(next_line):
                 break
+
+
+def _plain_rows(block: Block, header: Header, are_read: Callable[[], bool]) -> Iterator[Row]:
+    columns, delimiter = header.columns, header.delimiter
+    width, position = len(columns), block.position
+    for number, piece in enumerate(block.pieces, block.number):
+        position += len(piece)
+        line = piece.rstrip(b"\r\n")
+        if not line:
+            continue
+        if not are_read():
+            yield Row(number, position, number + 1, None)
+            continue
+        cells = line.decode().split(delimiter)
+        if len(cells) == width:
+            yield Row(number, position, number + 1, dict(zip(columns, cells, strict=True)))
+        else:
+            yield _ragged(number, position, number + 1, columns, cells)
 
 
 def _ragged(number: int, end: int, next_line: int, columns: list[str], cells: list[str]) -> Row:
