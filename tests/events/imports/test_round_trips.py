@@ -8,6 +8,9 @@ import pytest
 from django.db import connections
 
 from config import clock
+from config.files.errors import UnreadableFile
+from config.files.reading import open_file
+from config.files.rows import Place
 from contacts.erasure.erasures import erase_person
 from contacts.imports import exports
 from contacts.imports.exports import exported_contacts
@@ -248,6 +251,39 @@ def test_what_python_has_no_value_for_is_refused_by_itself(tmp_path, column, rec
     parquet.write_table(arrow.table(table), path)
     out = run("import_events", path, WorkspaceFactory.create())[1]
     assert out == f"odd.parquet: 2 rows, {recorded} recorded, 0 repeated, {2 - recorded} refused"
+
+
+def test_a_small_file_of_long_rows_takes_little_memory(tmp_path):
+    arrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    path, count = tmp_path / "bomb.parquet", 2_000
+    texts = arrow.array(["a" * 700_000, "b" * 2_000_000, "short"])
+    turns = arrow.array([place % 3 for place in range(count)], arrow.int32())
+    parquet.write_table(arrow.table({"text": arrow.DictionaryArray.from_arrays(turns, texts)}), path)
+    assert path.stat().st_size < 200_000
+    arrow.default_memory_pool().release_unused()
+    before = arrow.total_allocated_bytes()
+    most = 0
+    problems = []
+    with open_file(str(path)) as file:
+        for row in file.rows(Place()):
+            most = max(most, arrow.total_allocated_bytes() - before)
+            problems.append(row.problem)
+    assert problems == [
+        "The row is longer than 1,048,576 bytes" if place % 3 == 1 else "" for place in range(count)
+    ]
+    assert most < 50_000_000
+
+
+def test_a_row_of_very_many_values_is_refused_unread(tmp_path):
+    arrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    path = tmp_path / "list.parquet"
+    numbers = arrow.array([0], arrow.int64()).take(arrow.array([0] * 10_000_000))
+    rows = arrow.ListArray.from_arrays(arrow.array([0, len(numbers)], arrow.int32()), numbers)
+    parquet.write_table(arrow.table({"list": rows}), path)
+    with open_file(str(path)) as file, pytest.raises(UnreadableFile, match="rows of some"):
+        list(file.rows(Place()))
 
 
 def test_columns_of_the_same_name_are_refused(tmp_path):
