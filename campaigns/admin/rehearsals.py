@@ -97,9 +97,17 @@ class RehearsalAdmin(ReadOnlyAdminMixin, WorkspaceModelAdmin):
     ordering = ["-id"]
     fields = [
         *("workspace", "campaign_label", "period", "labels", "status", "progress_label", "error", "actor"),
-        *("created_at", "finished_at", "result", "enrollments"),
+        *("created_at", "finished_at", "result", "limits", "enrollments"),
     ]
-    readonly_fields = ["campaign_label", "period", "labels", "progress_label", "result", "enrollments"]
+    readonly_fields = [
+        "campaign_label",
+        "period",
+        "labels",
+        "progress_label",
+        "result",
+        "limits",
+        "enrollments",
+    ]
 
     @admin.display(description="campaign")
     def campaign_label(self, rehearsal: Rehearsal) -> SafeString | str:
@@ -134,6 +142,18 @@ class RehearsalAdmin(ReadOnlyAdminMixin, WorkspaceModelAdmin):
             ]
         headers = ["What", *(report["label"] for report in reports)]
         return render_to_string("admin/campaigns/table.html", {"table": {"headers": headers, "rows": rows}})
+
+    @admin.display(description="what it can't know")
+    def limits(self, rehearsal: Rehearsal) -> SafeString | str:
+        reports = rehearsal.report.get("versions", [])
+        rows = [[report["label"], limit["text"]] for report in reports for limit in report.get("limits", ())]
+        return (
+            render_to_string(
+                "admin/campaigns/table.html", {"table": {"headers": ["Version", "Limit"], "rows": rows}}
+            )
+            if rows
+            else "–"
+        )
 
     @admin.display(description="who would have entered")
     def enrollments(self, rehearsal: Rehearsal) -> SafeString:

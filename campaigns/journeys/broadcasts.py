@@ -143,7 +143,7 @@ def _is_through(broadcast: Broadcast) -> bool:
     return bool(broadcast.cursor == _END)
 
 
-def _process_batch(broadcast: Broadcast) -> Batch:
+def enroll_next_contacts(broadcast: Broadcast) -> Batch:
     """Enroll the next contacts of a broadcast; after the last of them, finish it."""
     if _is_through(broadcast):
         _complete_campaign(broadcast)
@@ -207,6 +207,6 @@ def _complete_campaign(broadcast: Broadcast) -> None:
 _END: Final = "end"
 """The cursor after the last contact."""
 BROADCASTS: Final = Backfill(
-    due_broadcasts, _process_batch, hold=_hold_rules, held_for=_is_through, skip_locked=True
+    due_broadcasts, enroll_next_contacts, hold=_hold_rules, held_for=_is_through, skip_locked=True
 )
 """Broadcasts whose contacts are being enrolled."""

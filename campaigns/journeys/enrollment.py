@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cache, partial
 from typing import Final
@@ -33,7 +33,8 @@ class Candidate:
     """A contact that may enter campaigns because of an event, a due date, a broadcast or a request.
 
     `source` identifies the cause, so that it starts one enrollment at most. `refusal`: why it may start none, unless
-    the campaign includes history. `value`: the key, for campaigns with one enrollment a key.
+    the campaign includes history. `value`: the key, for campaigns with one enrollment a key. `detail` goes
+    with the decision.
     """
 
     contact_id: UUID
@@ -44,6 +45,7 @@ class Candidate:
     level: EffectsLevel = EffectsLevel.ALL
     refusal: Reason | None = None
     value: str | None = None
+    detail: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,7 +294,11 @@ def _try_enroll(
     enrollments = [outcome for outcome in outcomes if isinstance(outcome, EnrollmentState)]
     if not enrollments:
         return outcomes
-    decisions = [_entered_decision(enrollment, now) for enrollment in enrollments]
+    decisions = [
+        _entered_decision(candidate, outcome, now)
+        for (candidate, _), outcome in zip(eligible, outcomes, strict=True)
+        if isinstance(outcome, EnrollmentState)
+    ]
     if holds_lanes:
         # A merged contact may have another open enrollment: the processor ends duplicates first.
         unmerged = [
@@ -483,7 +489,7 @@ def _rejected_by_reentry(
     ]
 
 
-def _entered_decision(enrollment: EnrollmentState, now: datetime) -> NewDecision:
+def _entered_decision(candidate: Candidate, enrollment: EnrollmentState, now: datetime) -> NewDecision:
     return NewDecision(
         kind=Decision.Kind.ENTERED,
         campaign_id=enrollment.campaign_id,
@@ -491,6 +497,7 @@ def _entered_decision(enrollment: EnrollmentState, now: datetime) -> NewDecision
         event_id=enrollment.event_id,
         enrollment_id=enrollment.id,
         decided_at=now,
+        detail=candidate.detail,
     )
 
 
@@ -504,6 +511,7 @@ def _rejected_decision(candidate: Candidate, reason: str, of: _CampaignGroup, no
         contact_id=candidate.contact_id,
         event_id=candidate.event_id,
         decided_at=now,
+        detail=candidate.detail,
     )
 
 

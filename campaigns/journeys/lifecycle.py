@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -195,11 +196,27 @@ def execute_campaign(
     current = get_campaign(workspace_id, campaign.id)
     if current.status != Campaign.Status.ACTIVE or current.active_version is None:
         raise WrongStatus(current.status, "only an active one can be executed")
-    candidate = _candidate(workspace_id, contact, "manual", event, key)
-    (entered,) = enroll(
-        workspace_id, [to_active_campaign(current, current.active_version)], [candidate], clock.now()
-    )
+    active_campaign = to_active_campaign(current, current.active_version)
+    return start_by_hand(workspace_id, active_campaign, contact.id, event=event, key=key)
+
+
+def start_by_hand(
+    workspace_id: UUID,
+    active_campaign: ActiveCampaign,
+    contact_id: UUID,
+    *,
+    event: Event | None = None,
+    key: str | None = None,
+) -> EnrollmentResult:
+    """Enroll a contact by hand, with the rules held. The decision keeps what a rehearsal needs to repeat it."""
+    detail = {"start": MANUAL_START} if key is None else {"start": MANUAL_START, "key": key}
+    candidate = replace(_candidate(workspace_id, contact_id, MANUAL_START, event, key), detail=detail)
+    (entered,) = enroll(workspace_id, [active_campaign], [candidate], clock.now())
     return entered
+
+
+MANUAL_START: Final = "manual"
+"""In the detail of a decision: a request or the staff started the campaign for the contact."""
 
 
 @transaction.atomic
@@ -225,7 +242,7 @@ def start_trial(
     active_campaign = ActiveCampaign(
         locked.id, _trial_version(locked, actor).id, definition, Campaign.Status.ACTIVE
     )
-    candidate = _candidate(workspace_id, contact, "test", event, None)
+    candidate = _candidate(workspace_id, contact.id, "test", event, None)
     (entered,) = enroll(workspace_id, [active_campaign], [candidate], clock.now(), is_test=True)
     if skips_waits and entered.enrollment_id is not None:
         Enrollment.objects.in_workspace(workspace_id).filter(id=entered.enrollment_id).update(
@@ -235,11 +252,11 @@ def start_trial(
 
 
 def _candidate(
-    workspace_id: UUID, contact: Contact, kind: str, event: Event | None, key: str | None
+    workspace_id: UUID, contact_id: UUID, kind: str, event: Event | None, key: str | None
 ) -> Candidate:
     now = clock.now()
     return Candidate(
-        contact_id=find(workspace_id, [contact.id]).by_id.get(contact.id, contact.id),
+        contact_id=find(workspace_id, [contact_id]).by_id.get(contact_id, contact_id),
         source=f"{kind}:{ids.uuid7(now)}",
         occurred_at=event.occurred_at if event is not None else now,
         event_id=event.id if event is not None else None,

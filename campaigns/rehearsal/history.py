@@ -58,6 +58,8 @@ class ContactHistory:
     workspace_id: UUID
     changes: list[tuple[datetime, UUID, str, Mapping[str, Any]]]
     position: int = 0
+    # How many were imported.
+    imported: int = 0
 
     @classmethod
     def load(cls, workspace_id: UUID, contact_ids: Sequence[UUID], since: datetime) -> ContactHistory:
@@ -67,6 +69,7 @@ class ContactHistory:
             batch = contact_ids[start : start + _BATCH]
             show_contacts(workspace_id, batch)
             imported = {contact_id for (contact_id,) in fetch_all(_IMPORTED, [workspace_id, batch])}
+            history.imported += len(imported)
             found = fetch_all(
                 f"SELECT {KNOWN_AT} AS at, e.contact_id, e.name, e.properties FROM {live_schema()}.events_event e"
                 " WHERE e.workspace_id = %s AND e.contact_id = ANY(%s) AND e.source = 'system'"

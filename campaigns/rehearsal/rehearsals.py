@@ -14,7 +14,7 @@ from django.db.models import Count, Q
 
 from campaigns.errors import InvalidRehearsal
 from campaigns.journeys.date_triggers import schedule_dates
-from campaigns.journeys.definition.triggers import DateTrigger, EventTrigger
+from campaigns.journeys.definition.triggers import ManualTrigger
 from campaigns.journeys.definition_checks import check_definition
 from campaigns.journeys.plans import build_plan, to_active_campaign
 from campaigns.models import Campaign, CampaignVersion, ChannelSettings, Rehearsal, RehearsedEnrollment
@@ -25,8 +25,10 @@ from campaigns.rehearsal.history import (
     advance,
     show_scores,
 )
+from campaigns.rehearsal.limits import Limit, imported_limit, limits_of
 from campaigns.rehearsal.report import differences_of, rehearsed_enrollments, report_of
 from campaigns.rehearsal.session import InCaller, hide_tables, run_in_session, show_now
+from campaigns.rehearsal.starts import contacts_of, load_starts, run_starts
 from campaigns.rehearsal.timeline import (
     COARSE,
     FINE_UNTIL,
@@ -86,7 +88,7 @@ def order_rehearsal(
         campaign=campaign,
         since=since,
         until=until,
-        versions=[_version(campaign, version) for version in versions],
+        versions=[_version(campaign, version, since, until) for version in versions],
         actor=actor,
         **(
             {"status": Rehearsal.Status.RUNNING, "active_at": clock.now(), "attempts": 1}
@@ -103,7 +105,7 @@ def order_rehearsal(
     return rehearsal
 
 
-def _version(campaign: Campaign, version: str | int) -> dict[str, Any]:
+def _version(campaign: Campaign, version: str | int, since: datetime, until: datetime) -> dict[str, Any]:
     if version == DRAFT:
         definition, label = campaign.draft, DRAFT
     else:
@@ -116,9 +118,12 @@ def _version(campaign: Campaign, version: str | int) -> dict[str, Any]:
             raise InvalidRehearsal("versions", f"There is no version {version}.")
         definition, label = row.definition, f"version {version}"
     triggers = check_definition(campaign.workspace_id, definition).triggers
-    if not any(isinstance(trigger, EventTrigger | DateTrigger) for trigger in triggers):
+    starts_by_itself = any(not isinstance(trigger, ManualTrigger) for trigger in triggers)
+    if not starts_by_itself and not load_starts(campaign, triggers, since, until).moments:
         raise InvalidRehearsal(
-            "versions", f"The {label} has no trigger by events or dates: nothing to rehearse."
+            "versions",
+            f"The {label} has no trigger, and neither broadcasts nor requests started the campaign in the period:"
+            " nothing to rehearse.",
         )
     return {"label": label, "definition": definition}
 
@@ -224,7 +229,7 @@ def _rehearse_version(
         report_progress(rehearsal.progress)
 
     def rehearse(in_caller: InCaller) -> dict[str, Any]:
-        timeline = _prepare(rehearsal, campaign, version)
+        timeline, limits = _prepare(rehearsal, campaign, version)
         last = monotonic()
 
         def note_each_second(share: float) -> None:
@@ -238,7 +243,8 @@ def _rehearse_version(
             timeline.run()
         for batch in rehearsed_enrollments(campaign, place):
             in_caller(partial(save, batch))
-        return report_of(campaign, rehearsal.versions[place]["label"], timeline.events_seen)
+        report = report_of(campaign, rehearsal.versions[place]["label"], timeline.events_seen)
+        return report | {"limits": limits}
 
     return run_in_session(rehearse, heartbeat=partial(_show_life, rehearsal))
 
@@ -278,17 +284,35 @@ def _rehearsed_rows(rehearsal: Rehearsal, place: int) -> tuple[Campaign, Campaig
     return campaign, version
 
 
-def _prepare(rehearsal: Rehearsal, campaign: Campaign, version: CampaignVersion) -> Timeline:
-    """Set the session to the beginning of the rehearsal."""
+def _prepare(
+    rehearsal: Rehearsal, campaign: Campaign, version: CampaignVersion
+) -> tuple[Timeline, list[Limit]]:
+    """Set the session to the beginning of the rehearsal. Returns also the limits that apply."""
     workspace_id, since, until = rehearsal.workspace_id, rehearsal.since, rehearsal.until
     active_campaign = to_active_campaign(campaign, version)
     names, attributes = names_of_definition(active_campaign)
-    contact_ids = collect_history(workspace_id, campaign.pk, names, since, until, attributes=attributes)
+    starts = load_starts(campaign, active_campaign.definition.triggers, since, until)
+    started = contacts_of(workspace_id, starts)
+    found = collect_history(workspace_id, campaign.pk, names, since, until, attributes=attributes)
+    contact_ids = sorted({*found, *started})
+    is_coarse = history_size() > FINE_UNTIL
+    limits = limits_of(
+        campaign,
+        active_campaign.definition,
+        version.definition,
+        starts,
+        contact_ids,
+        (since, until),
+        is_coarse=is_coarse,
+    )
     capped = ChannelSettings.objects.in_workspace(workspace_id).filter(cap_count__isnull=False)
     window = timedelta(hours=max((row.cap_hours for row in capped), default=0))
     hide_tables(workspace_id, campaign, version)
+    for broadcast in starts.broadcasts:
+        broadcast.save(force_insert=True)
+    contacts = ContactHistory.load(workspace_id, contact_ids, since)
     histories: list[History] = [
-        ContactHistory.load(workspace_id, contact_ids, since),
+        contacts,
         SentMessageHistory.load(workspace_id, campaign.pk, contact_ids, since, until, window),
     ]
     show_scores(workspace_id, contact_ids, since, until)
@@ -298,5 +322,15 @@ def _prepare(rehearsal: Rehearsal, campaign: Campaign, version: CampaignVersion)
             execute(*statement)
         for start in range(0, len(contact_ids), BATCH_ROWS):
             schedule_dates(workspace_id, active_campaign, contact_ids[start : start + BATCH_ROWS], since)
-    resolution = timedelta() if history_size() <= FINE_UNTIL else COARSE
-    return Timeline(workspace_id, build_plan(workspace_id), since, until, histories, resolution)
+    timeline = Timeline(
+        workspace_id,
+        build_plan(workspace_id),
+        since,
+        until,
+        histories,
+        COARSE if is_coarse else timedelta(),
+        start_moments=starts.moments,
+        start=partial(run_starts, active_campaign, campaign, starts),
+        started_contacts=started,
+    )
+    return timeline, limits + imported_limit(contacts.imported)

@@ -12,6 +12,7 @@ from campaigns.models import Campaign, Decision, Enrollment, Message, RehearsedE
 from campaigns.reporting.report import campaign_report
 from config.db.lookups import any_of
 from config.http.rendering import iso_millis
+from config.ids import ordered_uuid7
 
 _BATCH: Final = 1_000
 
@@ -22,15 +23,19 @@ def report_of(campaign: Campaign, label: str, events: int) -> dict[str, Any]:
 
 
 def rehearsed_enrollments(campaign: Campaign, version: int) -> Iterator[list[RehearsedEnrollment]]:
-    """Yield the enrollments of a version in batches, by their start, not yet saved and without a rehearsal."""
+    """Yield the enrollments of a version in batches, not yet saved and without a rehearsal.
+
+    By their start; those of a moment by their contact, as a broadcast enrolls.
+    """
     enrollments = Enrollment.objects.in_workspace(campaign.workspace_id).filter(campaign_id=campaign.pk)
-    in_order = list(enrollments.order_by("started_at", "id"))
+    in_order = list(enrollments.order_by("started_at", "contact_id", "id"))
     for start in range(0, len(in_order), _BATCH):
         batch = in_order[start : start + _BATCH]
         ids = [enrollment.pk for enrollment in batch]
         paths, messages = _paths(campaign, ids), _messages(campaign, ids)
         yield [
             RehearsedEnrollment(
+                id=ordered_uuid7(),
                 workspace_id=campaign.workspace_id,
                 version=version,
                 contact_id=enrollment.contact_id,

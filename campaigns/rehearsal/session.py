@@ -16,6 +16,7 @@ from uuid import UUID
 from django.db import connection
 
 from campaigns.models import (
+    Broadcast,
     Campaign,
     CampaignSet,
     CampaignVersion,
@@ -48,7 +49,7 @@ KNOWN_AT: Final = (
 """When an event `e` became known: on receipt; imported history, and what came late, when it happened."""
 _EMPTY: Final = (
     *(Campaign, CampaignVersion, Enrollment, Decision, CampaignSet, Message),
-    *(EventBatch, Timer, ParkedEffect),
+    *(Broadcast, EventBatch, Timer, ParkedEffect),
     *(Contact, Identifier, ContactTag, Consent),
 )
 _COPIED: Final = (ChannelSettings, Tag)

@@ -7,7 +7,7 @@ are due, then the messages that may leave. Only who sends them is another: nobod
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -69,11 +69,16 @@ class Timeline:
     resolution: timedelta = timedelta()
     # Called with the share that is done, 0 to 1.
     report_progress: Callable[[float], None] = lambda _: None
+    # Other moments at which the campaign is started, in order, what starts it then, and for whom.
+    start_moments: Sequence[datetime] = ()
+    start: Callable[[datetime], None] = lambda _: None
+    started_contacts: Collection[UUID] = ()
     events_seen: int = 0
     # Events of the history, with when each became known.
     _waiting: deque[tuple[datetime, EffectEvent]] = field(default_factory=deque)
     # Contacts for whom a trigger came: nobody else can have an enrollment.
     _entered: set[UUID] = field(default_factory=set)
+    _starts: deque[datetime] = field(default_factory=deque)
     _position: int = 0
     # The moment as of which the session shows what was known.
     _shown: datetime | None = None
@@ -81,25 +86,41 @@ class Timeline:
 
     def run(self) -> None:
         """Let the time pass."""
+        self._starts.extend(self.start_moments)
+        self._entered.update(self.started_contacts)
         due = self._look(self.since)
         while (moment := self._next_moment(due)) is not None and moment < self.until:
             events, now = self._take_events(moment, due)
             self.events_seen += len(events)
             concerned = [event for event in events if self._may_concern(event)]
-            if concerned or now >= min(due.enrollment, due.message, due.timer):
+            is_started = bool(self._starts) and self._starts[0] <= now
+            if is_started:
+                self._starts.popleft()
+            if concerned or is_started or now >= min(due.enrollment, due.message, due.timer):
                 changes = advance(self.histories, now)
                 with clock.virtual(now):
-                    due = in_one_transaction(partial(self._process, concerned, changes, now, due))
+                    due = in_one_transaction(
+                        partial(self._process, concerned, changes, now, due, is_started=is_started)
+                    )
             self.report_progress((now - self.since) / (self.until - self.since))
 
     def _process(
-        self, events: Sequence[EffectEvent], changes: Sequence[Statement], now: datetime, due: _Due
+        self,
+        events: Sequence[EffectEvent],
+        changes: Sequence[Statement],
+        now: datetime,
+        due: _Due,
+        *,
+        is_started: bool,
     ) -> _Due:
         """Do what the workers do until nothing is left to do at this moment. Returns what is due next."""
-        if self._shown != now:
-            show_now(now)
+        self._show(now)
         for statement in changes:
             execute(*statement)
+        if is_started:
+            self.start(now)
+            due = self._look(now)
+            self._show(now)
         while True:
             timers = self._take_due_timers(now) if due.timer <= now else []
             if events or timers:
@@ -114,6 +135,11 @@ class Timeline:
                 return due
             due = self._look(now)
             events = self._take_recorded() if due.has_recorded else ()
+
+    def _show(self, now: datetime) -> None:
+        if self._shown != now:
+            show_now(now)
+            self._shown = now
 
     def _may_concern(self, event: EffectEvent) -> bool:
         """Return whether an event can do anything: what only listeners hear concerns those who have entered."""
@@ -132,7 +158,7 @@ class Timeline:
         """Look at what is due, and show what is known at the next moment; at this one, if something is left to do."""
         if not self._waiting and not self._is_read:
             self._fetch()
-        known_at = self._waiting[0][0] if self._waiting else _NEVER
+        known_at = self._next_known()
         ((_, enrollment, message, channels, timer, has_recorded),) = fetch_all(
             _NEXT_DUE, [now, now, known_at, *[self.workspace_id] * 3, now, *[self.workspace_id] * 3]
         )
@@ -141,9 +167,13 @@ class Timeline:
         self._shown = now if has_recorded else max(now, next_at)
         return due
 
-    def _next_moment(self, due: _Due) -> datetime | None:
+    def _next_known(self) -> datetime:
+        """Return when the next event of the history is known, or something else starts the campaign."""
         known_at = self._waiting[0][0] if self._waiting else _NEVER
-        moment = min(known_at, due.enrollment, due.message, due.timer)
+        return min(known_at, self._starts[0]) if self._starts else known_at
+
+    def _next_moment(self, due: _Due) -> datetime | None:
+        moment = min(self._next_known(), due.enrollment, due.message, due.timer)
         return None if moment == _NEVER else moment
 
     def _take_events(self, moment: datetime, due: _Due) -> tuple[list[EffectEvent], datetime]:
@@ -151,7 +181,8 @@ class Timeline:
 
         Returns them with the time that it is now: when the last one became known.
         """
-        others = (max(at, moment + _TICK) for at in (due.enrollment, due.message, due.timer))
+        starts = [at for at in self._starts if at > moment][:1]
+        others = (max(at, moment + _TICK) for at in (due.enrollment, due.message, due.timer, *starts))
         end = min((moment + max(self.resolution, _TICK), self.until, *others))
         taken: list[EffectEvent] = []
         now = moment

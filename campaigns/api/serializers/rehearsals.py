@@ -31,11 +31,19 @@ class RehearsalBodySerializer(KnownKeysSerializer):
     )
 
 
+class RehearsalLimitSerializer(serializers.Serializer[Any]):
+    """Something that the rehearsal could not know of the past, or left out."""
+
+    code = serializers.CharField()
+    text = serializers.CharField(help_text="in plain words")
+
+
 class RehearsedReportSerializer(ReportSerializer):
     """What a version would have done: a report's counts."""
 
     version = serializers.CharField(source="label", help_text="`draft` or `version 3`")
     events = serializers.IntegerField(help_text="events of the period that concern the campaign")
+    limits = RehearsalLimitSerializer(many=True, default=list, help_text="what it could not know or left out")
 
 
 class DifferencesSerializer(serializers.Serializer[Any]):
