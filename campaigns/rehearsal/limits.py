@@ -13,12 +13,13 @@ from campaigns.journeys.definition.triggers import ManualTrigger, ScheduleTrigge
 from campaigns.models import Campaign, Template
 from campaigns.rehearsal.starts import Starts, scheduled_moment
 from contacts.models import Contact, Erasure
+from events.names import MESSAGE_BOUNCED, MESSAGE_CLICK, MESSAGE_COMPLAINED, MESSAGE_OPEN
 from segments.models import MembershipPeriod, Segment
 
 Limit = dict[str, str]
 """{"code", "text"}."""
 _BATCH: Final = 1_000
-_READER_EVENTS: Final = ("message.open", "message.click", "message.bounced", "message.complained")
+_READER_EVENTS: Final = (MESSAGE_OPEN, MESSAGE_CLICK, MESSAGE_BOUNCED, MESSAGE_COMPLAINED)
 
 
 def limits_of(
