@@ -292,7 +292,7 @@ def _type_of(fields: Fields, name: str) -> str | None:
 def _source(fields: Fields, name: str, spec: Any) -> _Source:
     """Return the source that a map's entry describes. Raises InvalidMapping."""
     _, _, key = name.partition(".")
-    if (type_ := _type_of(fields, name)) is None:
+    if (own := _type_of(fields, name)) is None:
         known = ", ".join([*fields.single, *(f"{group}.…" for group in fields.groups)])
         raise InvalidMapping(f"There is no field {name}; there are {known}")
     if not isinstance(spec, dict):
@@ -301,9 +301,11 @@ def _source(fields: Fields, name: str, spec: Any) -> _Source:
         raise InvalidMapping(f"{name}: {unknown[0]} is not known; there are {', '.join(sorted(_OPTIONS))}")
     if ("column" in spec) == ("value" in spec):
         raise InvalidMapping(f"{name}: it takes either a column or a value")
-    type_ = spec.get("type", type_)
+    type_ = spec.get("type", own)
     if not isinstance(type_, str) or type_ not in _CONVERTERS:
         raise InvalidMapping(f"{name}: there is no type {type_}; there are {', '.join(_CONVERTERS)}")
+    if type_ not in _FITTING.get(own, _CONVERTERS):
+        raise InvalidMapping(f"{name}: it is of the type {own}, which cannot be made of {type_}")
     if "format" in spec and type_ not in ("time", "time-text"):
         raise InvalidMapping(f"{name}: only a time has a format")
     column, *others = _columns(name, spec)
@@ -494,6 +496,15 @@ _CONVERTERS: Final[dict[str, Callable[[_Source, Any], Any]]] = {
     "time": _time,
     "time-text": _time_text,
 }
+
+
+_FITTING: Final[dict[str, tuple[str, ...]]] = {
+    "text": ("text", "time-text"),
+    "time": ("time",),
+    "list": ("list",),
+    "json": ("json", "any", "list"),
+}
+"""What a field of ours can be made of, by its own type; properties and attributes are of any."""
 
 
 def digest_of(definition: Mapping[str, Any]) -> str:

@@ -68,9 +68,10 @@ def identifiers_from(fields: Mapping[str, Any]) -> list[tuple[str, Any]]:
     found: list[tuple[str, Any]] = [(kind, fields[kind]) for kind in _IDENTIFIERS if kind in fields]
     if "identifier" not in fields and "identifiers" not in fields:
         return found
-    found += fields.get("identifier", {}).items()
+    found += _object(fields, "identifier").items()
     for item in _listed(fields.get("identifiers", ())):
-        if not isinstance(item, dict) or not isinstance(item.get("kind"), str) or "value" not in item:
+        is_one = isinstance(item, dict) and isinstance(item.get("kind"), str) and "value" in item
+        if not is_one or isinstance(item["value"], dict | list):
             raise RowRefused("identifiers must be a list of objects with kind and value")
         found.append((item["kind"], item["value"]))
     return found
