@@ -7,6 +7,7 @@ from config.db.backfill import Batch
 from config.db.statements import fetch_all
 from config.ids import NO_ID
 from contacts.models import Import
+from events.id_bounds import CLOCK_TOLERANCE
 from events.models import EffectsLevel
 from events.names import (
     CONTACT_CREATED,
@@ -33,8 +34,9 @@ def enqueue_effects(run: Import, cursor: str | None, limit: int) -> Batch:
             "after": UUID(cursor) if cursor else NO_ID,
             "limit": limit,
             "names": list(_CHANGES),
-            "since": run.started_at,
-            "until": run.updated_at,
+            # Who began it may have another clock than who recorded it.
+            "since": run.started_at - CLOCK_TOLERANCE,
+            "until": run.updated_at + CLOCK_TOLERANCE,
         },
     )
     pairs = [(event_id, survivor) for _, survivor, event_id in rows if event_id is not None]

@@ -18,6 +18,8 @@ class Command(BackfillCommand):
 
     help = "Have scores and segments follow from an import with --effects none; no campaign starts."
     unit = "contacts"
+    # All that they did is in one transaction.
+    batch_size = 200
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the options."""

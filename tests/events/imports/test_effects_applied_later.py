@@ -79,9 +79,9 @@ def apply_later(*runs, **options):
 
 
 def an_import():
-    """Return the import without effects, dated by the clock of the test: the model's default is another one."""
+    """Return the import without effects, dated by the clock of the test, which another process' is ahead of."""
     found = Import.objects.get(effects="none")
-    found.started_at = found.finished_at
+    found.started_at = found.finished_at + timedelta(minutes=4)
     found.save()
     return found
 
