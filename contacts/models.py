@@ -530,6 +530,7 @@ class Import(TenantModel):
     recorded = models.BigIntegerField(default=0, help_text="new events, or contacts that were made")
     known = models.BigIntegerField(default=0, help_text="repeated events, or contacts that were there")
     refused = models.BigIntegerField(default=0)
+    left_out = models.BigIntegerField(default=0, help_text="rows that the map is not for")
     refused_file = models.TextField(blank=True)
     refused_bytes = models.BigIntegerField(default=0)
     origin = models.CharField(
@@ -578,7 +579,7 @@ class Import(TenantModel):
     @property
     def rows(self) -> int:
         """How many rows are decided."""
-        return self.recorded + self.known + self.refused
+        return self.recorded + self.known + self.refused + self.left_out
 
     @property
     def progress(self) -> float | None:

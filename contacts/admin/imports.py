@@ -140,7 +140,7 @@ class ImportAdmin(WorkspaceModelAdmin):
             {
                 "fields": [
                     *("workspace", "kind", "name", "status", "error", "progress"),
-                    *("row_count", "recorded", "known", "refused", "refused_file"),
+                    *("row_count", "recorded", "known", "refused", "left_out", "refused_file"),
                 ]
             },
         ),

@@ -28,6 +28,7 @@ class Progress(NamedTuple):
     known: int = 0
     refused: int = 0
     refused_bytes: int = 0
+    left_out: int = 0
 
 
 _PACKED: Final = struct.Struct(f"!{len(Progress._fields)}q")

@@ -232,6 +232,7 @@ class _Decided:
     recorded: int
     known: int
     refused: list[dict[str, Any]]
+    left_out: int = 0
 
 
 @dataclass
@@ -410,6 +411,7 @@ class _Runner(Generic[ItemT]):
                 run.known + decided.known,
                 run.refused + len(decided.refused),
                 self.refused.append(decided.refused),
+                run.left_out + decided.left_out,
             )
             Import.objects.in_workspace(run.workspace_id).filter(id=run.id).update(
                 **progress._asdict(), updated_at=clock.now()
@@ -447,6 +449,7 @@ class _Runner(Generic[ItemT]):
         self.stored.recorded += decided.recorded
         self.stored.known += decided.known
         self.stored.refused += len(decided.refused)
+        self.stored.left_out += decided.left_out
 
     def _is_committed(self, batch: Batch[ItemT]) -> bool:
         """Tell whether a batch whose commit got no answer is stored, and take over what it noted then."""
@@ -472,7 +475,7 @@ class _Runner(Generic[ItemT]):
                 known += not is_new and not cause
             if cause:
                 refused.append(_refused_line(prepared, cause))
-        return _Decided(recorded, known, refused)
+        return _Decided(recorded, known, refused, len(batch) - recorded - known - len(refused))
 
 
 _PASSING: Final = (OperationalError, InterfaceError, OSError, UnavailableError)

@@ -183,8 +183,10 @@ class ImportCommand(BaseCommand):
     def _counts(self, run: Import, is_dry: bool) -> str:
         new, known = self.nouns
         dry = " (dry run: nothing was recorded)" if is_dry else ""
+        left_out = f", {run.left_out:,} left out" if run.left_out else ""
         return (
-            f"{run.rows:,} rows, {run.recorded:,} {new}, {run.known:,} {known}, {run.refused:,} refused{dry}"
+            f"{run.rows:,} rows, {run.recorded:,} {new}, {run.known:,} {known}, {run.refused:,} refused"
+            f"{left_out}{dry}"
         )
 
 

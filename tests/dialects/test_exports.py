@@ -50,7 +50,7 @@ def test_segments_raw_calls(workspace, tmp_path):
     path = tmp_path / "1706788800000.gz"
     path.write_bytes(gzip.compress((FILES / "segment/raw_calls.jsonl").read_bytes()))
     assert run("import_contacts", path, workspace, map="segment")[1].endswith(
-        "1 rows, 1 made, 0 known, 0 refused"
+        "5 rows, 1 made, 0 known, 0 refused, 4 left out"
     )
     (ada,) = contacts(workspace).values()
     assert told(ada) == (
@@ -60,7 +60,7 @@ def test_segments_raw_calls(workspace, tmp_path):
         [("anonymous_id", "device-1"), ("email", "ada@x.test"), ("external_id", "u-7")],
     )
     assert run("import_events", path, workspace, map="segment")[1].endswith(
-        "2 rows, 2 recorded, 0 repeated, 0 refused"
+        "5 rows, 2 recorded, 0 repeated, 0 refused, 3 left out"
     )
     assert imported() == [
         (

@@ -1,4 +1,4 @@
--- Of the migrations: 0cab2f2f8f0667425b028bd7c4feb6c5bb6c2d73e6337fb269269568f2e0b56e
+-- Of the migrations: 7e7634d2be35fcaf6b6a80a12ddeff0a9b4de3d0486ccb5270613ee2e90508c9
 CREATE FUNCTION public.contacts_parts(workspace uuid, value text) RETURNS text[]
     LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
     AS $$
@@ -459,7 +459,8 @@ CREATE TABLE public.contacts_import (
     dry_run boolean DEFAULT false NOT NULL,
     form character varying(16) DEFAULT ''::character varying NOT NULL,
     origin character varying(16) DEFAULT 'command'::character varying NOT NULL,
-    upload character varying(255) DEFAULT ''::character varying NOT NULL
+    upload character varying(255) DEFAULT ''::character varying NOT NULL,
+    left_out bigint NOT NULL
 );
 CREATE TABLE public.contacts_merge (
     cursor jsonb,
@@ -1605,6 +1606,7 @@ INSERT INTO public.django_migrations (app, name, applied) VALUES
     ('contacts', '0002_consent_times', now()),
     ('contacts', '0003_uploads', now()),
     ('contacts', '0004_erasures_by_contact', now()),
+    ('contacts', '0005_left_out_rows', now()),
     ('contenttypes', '0001_initial', now()),
     ('contenttypes', '0002_remove_content_type_name', now()),
     ('events', '0001_initial', now()),
