@@ -16,6 +16,7 @@ from django.db.models import F
 
 from config import clock, ids
 from config.db.backfill import Batch
+from config.db.read_once import read_once
 from config.db.statements import execute, fetch_all
 from config.db.timeouts import milliseconds
 from config.ids import NO_ID
@@ -85,11 +86,16 @@ def start_build(segment: Segment, raw: dict[str, Any], *, publishes: bool, now: 
     segment.build, segment.build_publishes = Segment.Build.RUNNING, publishes
     segment.build_started_at = now
     segment.build_lanes_done = segment.build_evaluated = 0
-    segment.build_total = Contact.objects.in_workspace(segment.workspace_id).canonical().count()
+    segment.build_total = _contact_count(segment.workspace_id)
     if segment.parked_at is None:
         segment.error = ""
     register_aggregates(segment.workspace_id, aggregates_of_rule(parse_rule(raw)))
     begin_lanes(BUILDS.path, segment.workspace_id, segment.id)
+
+
+@read_once
+def _contact_count(workspace_id: UUID) -> int:
+    return Contact.objects.in_workspace(workspace_id).canonical().count()
 
 
 def promote_draft(segment: Segment, now: datetime) -> None:

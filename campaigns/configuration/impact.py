@@ -84,11 +84,11 @@ def _of_campaign(workspace_id: UUID, change: Change) -> Iterator[str]:
         return
     standing: Campaign | None = change.before.row if change.before is not None else None
     old = standing.active_version if standing is not None else None
+    if old is not None and standing is not None and standing.status != row.status:
+        yield f"It is {standing.get_status_display()} now, and would be active again."
     if version is not None and (old is None or old.id != version.id):
         yield f"Version {version.number} would serve; {open_ones} would keep the version of before."
         yield from _broadcasts(row)
-    elif standing is not None and standing.status != row.status:
-        yield f"It would be active again, with {open_ones}."
     elif version is not None:
         yield f"Version {version.number} goes on to serve, with {open_ones}."
     else:

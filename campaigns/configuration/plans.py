@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
 from typing import Any, Final, Literal
 from uuid import UUID
 
@@ -25,6 +27,7 @@ from campaigns.errors import (
     InvalidConfiguration,
     InvalidDefinition,
 )
+from config.db.read_once import reading_once
 from config.errors import DomainError, InvalidValue
 from config.files.documents import InvalidDocument, dump_document, spelling
 from events.errors import InvalidCondition
@@ -226,6 +229,7 @@ def _names(before: Snapshot, pruned_to: Mapping[str, Mapping[str, Document]]) ->
     )
 
 
+@reading_once()  # of one kind at a time, for what a kind reads another has changed
 def _save_all(
     kind: Kind, target: Target, wanted: Mapping[str, Document], standing: Mapping[str, Entry]
 ) -> bool:
@@ -342,8 +346,11 @@ def _record(workspace_id: UUID, user: User, source: str, plan: Plan) -> None:
     """Write an entry of the audit log for every object that was changed."""
     message = f"Configuration applied from {source}, plan {plan.fingerprint}"
     entries: list[LogEntry] = []
-    for change in plan.changes:
-        entries += LogEntry.objects.log_actions(user.pk, [change.row], _FLAGS[change.action], message)
+    for action, changes in groupby(plan.changes, key=attrgetter("action")):
+        rows = [change.row for change in changes]
+        for start in range(0, len(rows), _AUDITED_AT_ONCE):
+            chosen = rows[start : start + _AUDITED_AT_ONCE]
+            entries += LogEntry.objects.log_actions(user.pk, chosen, _FLAGS[action], message)
     AuditEntry.objects.bulk_create(
         (AuditEntry(workspace_id=workspace_id, entry=entry) for entry in entries), batch_size=_AUDITED_AT_ONCE
     )

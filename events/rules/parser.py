@@ -12,6 +12,7 @@ from uuid import UUID
 from django.conf import settings
 from django.utils.module_loading import import_string
 
+from config.db.read_once import read_once
 from config.ids import parse_uuid
 from config.values.json_values import JsonValue
 from config.values.names import composed
@@ -96,6 +97,7 @@ def parse_rule(rule: object, *, about_event: str | None = None, types: DeclaredT
     return Rule(node if isinstance(node, Group) else Group("AND", (node,)))
 
 
+@read_once
 def declared_types(workspace_id: UUID) -> DeclaredTypes:
     """Return what the workspace declares of its events' properties and its contacts' attributes."""
     properties = (

@@ -98,7 +98,10 @@ def test_a_campaign_says_which_version_serves_and_who_is_in_it(workspace, filled
     }
     Campaign.objects.filter(name="Thanks").update(status=Campaign.Status.PAUSED)
     assert impacts(workspace, documents_of(files)) == {
-        path: ["It would be active again, with 1 open enrollment."]
+        path: [
+            "It is paused now, and would be active again.",
+            "Version 2 goes on to serve, with 1 open enrollment.",
+        ]
     }
 
 

@@ -4,6 +4,8 @@ from itertools import pairwise
 
 import pytest
 from django.contrib.admin.models import ADDITION, CHANGE, DELETION, LogEntry
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from campaigns.configuration.folders import read_folder, write_folder
 from campaigns.configuration.kinds import KINDS
@@ -18,10 +20,10 @@ from scoring.rules import save_rule
 from segments.definitions import create_segment, update_segment
 from segments.models import Segment
 from tests.campaigns.configuration.factories import apply, changed, document, documents_of, fill
-from tests.campaigns.factories import node, workflow
+from tests.campaigns.factories import marks, node, workflow
 from tests.campaigns.messages import a_template
 from tests.contacts.factories import set_identity_field
-from tests.segments.factories import attribute, build_occupied_lanes, every, in_segment
+from tests.segments.factories import attribute, build_occupied_lanes, did, every, in_segment
 from tests.workspaces.factories import UserFactory, WorkspaceFactory
 from workspaces.models import AuditEntry
 
@@ -441,3 +443,40 @@ def test_a_name_with_spaces_around_it_is_kept_where_it_is_and_refused_where_it_i
     assert apply(workspace, files).changes == []
     with pytest.raises(InvalidConfiguration, match=r"odd\.yaml: name: It begins or ends with a space"):
         apply(WorkspaceFactory.create(), files)
+
+
+@pytest.mark.parametrize(
+    ("folder", "more", "statements"),
+    [
+        ("templates", {"channel": "EMAIL", "subject": "Hi", "body": "Hi"}, 5),
+        ("segments", {"rules": did("purchase")}, 10),
+        ("scoring-rules", {"eventType": "purchase", "delta": 1}, 5),
+        (
+            "campaigns",
+            {
+                "type": "AUTOMATED",
+                "status": "active",
+                "triggers": [{"type": "EVENT", "eventType": "purchase"}],
+                "workflow": workflow(marks()),
+            },
+            15,
+        ),
+    ],
+    ids=["templates", "segments", "scoring rules", "campaigns"],
+)
+def test_an_object_more_costs_little(workspace, folder, more, statements):
+    """What is declared, how many contacts there are and the like is read once for all; the audit log is one entry."""
+
+    def cost(count):
+        documents = {
+            folder: [
+                document(f"{folder}/{count}-{number}.yaml", name=f"{count} {number}", **more)
+                for number in range(count)
+            ]
+        }
+        with CaptureQueriesContext(connection) as queries:
+            plan = apply(workspace, documents)
+        assert plan.count("created") == count
+        return len(queries)
+
+    assert cost(12) - cost(2) <= 10 * statements
