@@ -16,7 +16,7 @@ _order = threading.Lock()
 _last_millisecond = _last_place = 0
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
-_DAY = 86_400_000 << 80
+_DAY = 86_400_000
 _RANDOM_BITS = (1 << 80) - 1
 _VERSION_AND_VARIANT = (0x7 << 76) | (0b10 << 62)
 _BELOW_SEQUENCE = (1 << 64) - 1
@@ -70,7 +70,9 @@ def time_of(identifier: UUID) -> datetime:
 
 def days_of(identifiers: Iterable[UUID]) -> list[datetime]:
     """Return the distinct days (UTC, at midnight) of UUIDv7s."""
-    return [_EPOCH + timedelta(days=day) for day in {identifier.int // _DAY for identifier in identifiers}]
+    return [
+        _EPOCH + timedelta(days=day) for day in {(identifier.int >> 80) // _DAY for identifier in identifiers}
+    ]
 
 
 NO_ID = UUID(int=0)

@@ -170,7 +170,8 @@ class _LookupBatch:
 
     def __init__(self, wanted: Sequence[_ParsedReference], writing: Sequence[ContactChanges]) -> None:
         self.ids = {each.id for each in wanted if each.id is not None}
-        self.identifiers = {key for each in wanted for key in (*each.identifiers, *each.same_as)}
+        self.identifiers = {key for each in wanted for key in each.identifiers}
+        self.identifiers.update(key for each in wanted if each.same_as for key in each.same_as)
         self.identifiers.update(key for changes in writing for key in normalize_all(changes.identifiers))
         self.with_states = any(each.updates for each in wanted)
         self.with_schema = needs_schema(writing, self.identifiers)
@@ -204,7 +205,9 @@ class _Resolver:
     def resolved_without_write(self, wanted: _ParsedReference) -> Resolution | DomainError | None:
         """Return what a reference means if that takes no change, else None."""
         if (matched := self._match(wanted)) is not None:
-            return None if wanted.updates else self._with_apart(wanted, matched)
+            if wanted.updates:
+                return None
+            return self._with_apart(wanted, matched) if wanted.same_as else matched
         return ContactNotFound() if _must_exist(wanted) else None
 
     def resolve(self, wanted: _ParsedReference) -> Resolution | DomainError:
@@ -238,13 +241,16 @@ class _Resolver:
         if _ends_at_id(wanted):
             return None
         for key in wanted.identifiers:
-            if (holder := found.by_identifier.get(key)) and not self._is_somebody_else(wanted, holder):
-                return _holder(found, key)
+            holder = found.by_identifier.get(key)
+            if holder is not None and not self._is_somebody_else(wanted, holder):
+                return Resolution(holder, created=False, came_with=found.owners.get(key))
         return None
 
     def _is_somebody_else(self, wanted: _ParsedReference, contact_id: UUID) -> bool:
         kind = wanted.reference.distinct_by
-        own = {key for key in wanted.identifiers if key[0] == kind} if kind else set()
+        if not kind:
+            return False
+        own = {key for key in wanted.identifiers if key[0] == kind}
         draft = self.unit_of_work.drafts.get(contact_id)
         state = draft.after if draft is not None else self.unit_of_work.found.states.get(contact_id)
         if not own or state is None:
@@ -355,7 +361,3 @@ def _copy(found: Found) -> Found:
         dict(found.states),
         erased=found.erased,
     )
-
-
-def _holder(found: Found, key: Identification) -> Resolution:
-    return Resolution(found.by_identifier[key], created=False, came_with=found.owners.get(key))

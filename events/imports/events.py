@@ -1,6 +1,7 @@
 """Import events: history, recorded as if it had been sent when it happened."""
 
 from collections.abc import Sequence
+from typing import Final
 from uuid import UUID
 
 from config import clock
@@ -52,7 +53,11 @@ class EventImport(ImportKind[IncomingEvent]):
         regroup_imported(workspace_id)
 
 
+_RECORDED: Final = Decision(True)
+_REPEATED: Final = Decision(False)
+
+
 def _decision(outcome: Outcome) -> Decision:
     if outcome.error is not None:
         return Decision(False, outcome.error.message)
-    return Decision(outcome.status == "recorded")
+    return _RECORDED if outcome.status == "recorded" else _REPEATED

@@ -358,7 +358,8 @@ def _ids_of_timeless_keys(workspace_id: UUID, admission: _Admission) -> dict[str
     moments = {
         event.message_id: event.occurred_at
         for place, event in admission.events.items()
-        if event.message_id and _is_timeless(admission.incoming[place])
+        if (sent := admission.incoming[place]).occurred_at is None or sent.is_time_estimated
+        if event.message_id
     }
     keys = sorted(moments)
     if not keys:
@@ -375,10 +376,6 @@ def _ids_of_timeless_keys(workspace_id: UUID, admission: _Admission) -> dict[str
             [workspace_id, keys],
         )
     )
-
-
-def _is_timeless(event: IncomingEvent) -> bool:
-    return event.occurred_at is None or event.is_time_estimated
 
 
 def _system_event(

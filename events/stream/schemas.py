@@ -211,11 +211,13 @@ def _observe(workspace_id: UUID, events: Sequence[RecordedEvent]) -> None:
     last minute.
     """
     now = clock.now().timestamp()
-    shapes = {_shape_of(event): event for event in events}
+    shapes = {
+        (event.name, *event.properties, *map(type, event.properties.values())): event for event in events
+    }
     news = {
-        (workspace_id, *shape): event
-        for shape, event in shapes.items()
-        if _observed.get((workspace_id, *shape), 0.0) < now
+        shape: event
+        for spelled, event in shapes.items()
+        if _observed.get(shape := (workspace_id, event.name, hash(spelled)), 0.0) < now
     }
     if not news:
         return
@@ -244,10 +246,6 @@ def _unlisted(event: RecordedEvent, schema: Schema) -> Iterator[tuple[UUID, str,
         if (type_ := learned_type(value)) is not None:
             schema.types[name] = type_
             yield schema.id, name, type_
-
-
-def _shape_of(event: RecordedEvent) -> tuple[str, int]:
-    return event.name, hash((*event.properties, *map(type, event.properties.values())))
 
 
 def _remember(shapes: Iterable[_Shape], until: float) -> None:
