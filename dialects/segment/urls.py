@@ -2,12 +2,12 @@
 
 from django.urls import URLPattern, URLResolver, include, path, re_path
 
+from dialects.segment.page_settings import SettingsView, SourceConfigView
 from dialects.segment.viewsets import (
     BATCH_PATH,
     CALL_PATH,
     CallViewSet,
     MetricsView,
-    SettingsView,
     UnknownSegmentRouteView,
 )
 from workspaces.api.routers import VendorRouter
@@ -23,10 +23,13 @@ _routes: list[URLPattern | URLResolver] = [
     path("projects/<str:write_key>/settings", SettingsView.as_view()),
 ]
 
+_control_plane = [path("sourceConfig/", SourceConfigView.as_view())]
+
 # Some clients have the version in their paths, some take it with the host.
 urlpatterns: list[URLPattern | URLResolver] = [
     path("v1/", include(_routes)),
+    *_control_plane,
     re_path("^", UnknownSegmentRouteView.as_view()),
 ]
 # Its words collide with nobody's below this path, which others share.
-root_urlpatterns: list[URLPattern | URLResolver] = [path("v1/", include(_routes))]
+root_urlpatterns: list[URLPattern | URLResolver] = [path("v1/", include(_routes)), *_control_plane]

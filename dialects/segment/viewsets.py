@@ -9,7 +9,6 @@ from django.http import HttpResponse
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework.decorators import action
-from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -19,7 +18,7 @@ from contacts.merging.same_person import Word, merge_same_person
 from dialects.fallback import UnknownRouteView
 from dialects.segment.authentication import WriteKeyAuthentication
 from dialects.segment.batches import parse_batch
-from dialects.segment.errors import SEGMENT_ERRORS, NotAPageKey
+from dialects.segment.errors import SEGMENT_ERRORS
 from dialects.segment.mapping import CALLS
 from dialects.segment.parsers import AnyMediaType
 from dialects.segment.refusals import log_refused
@@ -41,7 +40,7 @@ from events.stream.item_formats import ParsedItems
 from events.stream.types import IncomingEvent, Outcome, SchemaPolicy
 from workspaces.api.base import ErrorTableMixin, actor_of, object_body
 from workspaces.api.openapi import component
-from workspaces.authentication.schemes import BearerAuthentication, authenticate_key
+from workspaces.authentication.schemes import BearerAuthentication
 from workspaces.scopes import Need
 
 _KIND_OF_LETTER = {kind[0]: kind for kind in CALLS}
@@ -85,7 +84,17 @@ class CallViewSet(IngestViewSet):
     scopes = {"POST": "events:write"}
     needs = (_MERGES,)
     vendor_rate = "1000/second"
-    request_headers = ("X-Retry-Count", "AnonymousId")
+    # Segment's, then RudderStack's: those of a repeated call among them.
+    request_headers = (
+        "X-Retry-Count",
+        "AnonymousId",
+        "SentAt",
+        "Rsa-Recovered",
+        "Rsa-Retry-Attempt",
+        "Rsa-Retry-Reason",
+        "Rsa-Since-First-Attempt",
+        "Rsa-Since-Last-Attempt",
+    )
 
     @extend_schema(
         tags=["Segment"],
@@ -207,29 +216,6 @@ def _answer(
     return json_answer(200, _DONE)
 
 
-class SettingsView(ErrorTableMixin):
-    """What the browser's client asks for before it sends anything, with a page's key in the path."""
-
-    authentication_classes = ()
-    error_table = SEGMENT_ERRORS
-    schema = None
-
-    def get(self, request: Request, write_key: str) -> Response:
-        """Return the settings: where to send, and that the client's own metrics are not wanted."""
-        found = authenticate_key(write_key)
-        if found is None:
-            raise NotFound
-        credential = found[1]
-        if not credential.is_public:
-            raise NotAPageKey
-        response = Response(_settings(request, write_key))
-        origin = request.META.get("HTTP_ORIGIN", "").lower()
-        if credential.workspace is not None and origin in credential.workspace.allowed_origins:
-            response.headers["Access-Control-Allow-Origin"] = request.META["HTTP_ORIGIN"]
-        response.headers["Vary"] = "Origin"
-        return response
-
-
 class MetricsView(ErrorTableMixin):
     """What the browser's client measures of itself: taken, and dropped."""
 
@@ -246,19 +232,3 @@ class UnknownSegmentRouteView(UnknownRouteView):
     """Answers what this API does not have, in its own format."""
 
     error_table = SEGMENT_ERRORS
-
-
-def _settings(request: Request, write_key: str) -> dict[str, Any]:
-    base = request.path.partition("/projects/")[0]
-    own: dict[str, Any] = {
-        "apiKey": write_key,
-        "apiHost": request.get_host() + base,
-        "protocol": request.scheme,
-        "unbundledIntegrations": [],
-        "versionSettings": {"version": "4.4.7", "componentTypes": ["browser"]},
-    }
-    return {
-        "integrations": {"Segment.io": own},
-        "plan": {"track": {"__default": {"enabled": True}}},
-        "metrics": {"sampleRate": 0},
-    }

@@ -89,6 +89,29 @@ class TestBrowser:
         assert (answer.status_code, answer.json()["code"]) == (403, "not_a_page_key")
         assert Client().get("/v1/projects/wrong/settings").status_code == 404
 
+    @pytest.mark.parametrize("base", ["", "/segment"])
+    def test_the_source_of_a_control_plane(self, page_key, workspace, base):
+        path, asked = f"{base}/sourceConfig/", {"writeKey": page_key, "v": "3.34.1", "p": "npm"}
+        headers = {"Origin": SITE, "Access-Control-Request-Headers": "authorization"}
+        allowed = Client().options(path, query_params=asked, headers=headers)
+        assert (allowed.status_code, allowed.headers["Access-Control-Allow-Origin"]) == (204, SITE)
+        assert "authorization" in allowed.headers["Access-Control-Allow-Headers"].lower()
+        answer = Client().get(path, query_params=asked, headers={"Origin": SITE})
+        assert answer.headers["Access-Control-Allow-Origin"] == SITE
+        source = answer.json()["source"]
+        assert (source["id"], source["enabled"], source["destinations"]) == (str(workspace.id), True, [])
+
+    @pytest.mark.parametrize("method", ["get", "options"])
+    def test_no_source_for_another_site_or_key(self, page_key, key, method):
+        def ask(secret, origin=SITE):
+            return getattr(Client(), method)(
+                "/sourceConfig/", query_params={"writeKey": secret}, headers={"Origin": origin}
+            )
+
+        assert "Access-Control-Allow-Origin" not in ask(page_key, "https://evil.example").headers
+        assert [ask(secret).status_code for secret in (key, "wrong", "")] == [403, 404, 404]
+        assert "Access-Control-Allow-Origin" not in ask(key).headers
+
     def test_metrics_are_dropped(self, db):
         body = json.dumps({"series": []})
         answer = Client().post("/v1/m", body, content_type="text/plain", headers={"Origin": SITE})
@@ -107,6 +130,8 @@ class TestBrowser:
         assert answer.headers["Access-Control-Allow-Origin"] == SITE
         allowed = answer.headers["Access-Control-Allow-Headers"].lower().split(", ")
         assert {"authorization", "x-retry-count", "content-type"} <= set(allowed)
+        # RudderStack's client sends these, the second when it comes again.
+        assert {"anonymousid", "sentat", "rsa-retry-attempt"} <= set(allowed)
 
     def test_a_page_may_read_refusals(self, post):
         answer = post("t", {}, secret="wrong", headers={"Origin": SITE})
