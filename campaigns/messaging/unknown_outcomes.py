@@ -64,25 +64,31 @@ def resolve_message(
     return message
 
 
-def hold_unsent_messages(workspace_id: UUID) -> int:
+def hold_unsent_messages(workspace_id: UUID, *, is_dry: bool = False) -> int:
     """Hold every unsent message as unknown, after a backup was restored: it may have left since then.
 
-    Nothing may be delivering meanwhile (DELIVERY_PAUSED). Returns how many there were.
+    Nothing may be delivering meanwhile (DELIVERY_PAUSED). Returns how many there were; `is_dry` changes nothing.
     """
+    if is_dry:
+        return Message.objects.in_workspace(workspace_id).filter(status__in=_UNSENT).count()
     count = 0
     while held := _hold_batch(workspace_id):
         count += held
     return count
 
 
-def resolve_unknown(workspace_id: UUID, *, was_sent: bool, channel: str | None = None) -> int:
+def resolve_unknown(
+    workspace_id: UUID, *, was_sent: bool, channel: str | None = None, is_dry: bool = False
+) -> int:
     """Resolve all unknown messages of a channel, or of all, alike: sent, or to be sent again.
 
-    Returns how many there were.
+    Returns how many there were; `is_dry` changes nothing.
     """
     unknown = Message.objects.in_workspace(workspace_id).filter(status=Message.Status.UNKNOWN)
     if channel is not None:
         unknown = unknown.filter(channel=channel)
+    if is_dry:
+        return unknown.count()
     count = 0
     for message_id in list(unknown.order_by("id").values_list("pk", flat=True)):
         with suppress(MessageNotFound, MessageNotUnknown):  # somebody else has, meanwhile

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from email.utils import parseaddr
 from typing import Final
@@ -42,16 +42,22 @@ def normalized_value_of(kind: str, value: str) -> str | None:
     return normalize_identifier(kind, parseaddr(value)[1]) if value.count("@") == 1 else None
 
 
-def normalize_identifiers(workspace_id: UUID, *, by: str = "", is_dry: bool = False) -> NormalizationResult:
+def normalize_identifiers(
+    workspace_id: UUID,
+    *,
+    by: str = "",
+    is_dry: bool = False,
+    on_progress: Callable[[int], None] = lambda count: None,
+) -> NormalizationResult:
     """Normalise a workspace's identifiers, each in its own transaction; safe to run again.
 
     Contacts that had spellings of one identifier are merged, into the one that has it in its form, else the oldest.
-    `is_dry` changes nothing, and returns what would be.
+    `is_dry` changes nothing, and returns what would be. `on_progress` is told how many were looked at.
     """
     done = NormalizationResult()
     # Of a dry run: who would have what by then.
     seen: dict[Identification, UUID] = {}
-    for row in _unnormalized_identifiers(workspace_id):
+    for row in _unnormalized_identifiers(workspace_id, on_progress):
         meant = normalized_value_of(row.kind, row.value)
         if meant is None:
             done.unreadable.append((row.contact_id, row.kind, row.value))
@@ -68,12 +74,15 @@ def normalize_identifiers(workspace_id: UUID, *, by: str = "", is_dry: bool = Fa
     return done
 
 
-def _unnormalized_identifiers(workspace_id: UUID) -> Iterator[Identifier]:
+def _unnormalized_identifiers(workspace_id: UUID, on_progress: Callable[[int], None]) -> Iterator[Identifier]:
     rows = Identifier.objects.in_workspace(workspace_id).order_by("id")
     last = None
+    count = 0
     while chunk := list(rows.filter(id__gt=last)[:_BATCH_ROWS] if last else rows[:_BATCH_ROWS]):
         yield from (row for row in chunk if normalize_identifier(row.kind, row.value) != row.value)
         last = chunk[-1].id
+        count += len(chunk)
+        on_progress(count)
 
 
 def _normalize(

@@ -18,10 +18,13 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the options."""
         add_workspaces(parser)
+        parser.add_argument("--dry-run", action="store_true", help="Count the messages, and hold none.")
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Hold, and print how many. Raises CommandError where deliveries go on."""
-        if not settings.DELIVERY_PAUSED:
+        is_dry = options["dry_run"]
+        if not settings.DELIVERY_PAUSED and not is_dry:
             raise CommandError("Messages leave meanwhile: restart everything with DELIVERY_PAUSED=1 first.")
-        count = sum(hold_unsent_messages(workspace.id) for workspace in chosen_workspaces(options))
-        self.stdout.write(f"{count:,} messages are UNKNOWN now")
+        workspaces = chosen_workspaces(options)
+        count = sum(hold_unsent_messages(workspace.id, is_dry=is_dry) for workspace in workspaces)
+        self.stdout.write(f"{count:,} messages {'would be UNKNOWN' if is_dry else 'are UNKNOWN now'}")

@@ -10,6 +10,8 @@ from campaigns.messaging.suppressions import respell_suppressions
 from config.ids import NO_ID, parse_uuid
 from config.values.emails import canonical_email
 from contacts.merging.normalization import NormalizationResult, normalize_identifiers
+from contacts.models import Identifier
+from workspaces.management.progress import ProgressDisplay
 from workspaces.models import User, Workspace
 
 
@@ -37,7 +39,7 @@ class Command(BaseCommand):
                 raise CommandError("There is no such workspace.")
         left = 0
         for workspace in workspaces:
-            done = normalize_identifiers(workspace.id, by=options["by"], is_dry=is_dry)
+            done = self._normalize(workspace, options["by"], is_dry=is_dry)
             suppressed, twice = respell_suppressions(workspace.id, is_dry=is_dry)
             left += self._tell_left(done)
             self.stdout.write(
@@ -53,6 +55,14 @@ class Command(BaseCommand):
         self.stdout.write(f"{users:,} users respelled{'; nothing was changed' if is_dry else ''}")
         if left:
             raise CommandError("Some are left to decide by hand.", returncode=1)
+
+    def _normalize(self, workspace: Workspace, by: str, *, is_dry: bool) -> NormalizationResult:
+        total = Identifier.objects.in_workspace(workspace.id).count()
+        with ProgressDisplay(self.stderr, workspace.name, "identifiers") as display:
+            display.begin(0, total)
+            return normalize_identifiers(
+                workspace.id, by=by, is_dry=is_dry, on_progress=lambda count: display.update(count, total)
+            )
 
     def _tell_left(self, done: NormalizationResult) -> int:
         for why, rows in (("no address", done.unreadable), ("of an erased person", done.erased)):

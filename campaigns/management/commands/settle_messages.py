@@ -19,6 +19,7 @@ class Command(BaseCommand):
         """Declare the options."""
         add_workspaces(parser)
         parser.add_argument("--channel", choices=Channel.values, help="Of one channel only.")
+        parser.add_argument("--dry-run", action="store_true", help="Count the messages, and settle none.")
         what = parser.add_mutually_exclusive_group(required=True)
         what.add_argument("--sent", action="store_true", help="They left: none is sent again.")
         what.add_argument("--again", action="store_true", help="They did not leave: they are sent now.")
@@ -26,7 +27,13 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Settle, and print how many."""
         count = sum(
-            resolve_unknown(workspace.id, was_sent=options["sent"], channel=options["channel"])
+            resolve_unknown(
+                workspace.id,
+                was_sent=options["sent"],
+                channel=options["channel"],
+                is_dry=options["dry_run"],
+            )
             for workspace in chosen_workspaces(options)
         )
-        self.stdout.write(f"{count:,} messages were {'sent' if options['sent'] else 'queued again'}")
+        were = "would be" if options["dry_run"] else "were"
+        self.stdout.write(f"{count:,} messages {were} {'sent' if options['sent'] else 'queued again'}")

@@ -4,30 +4,33 @@ from argparse import ArgumentParser
 from typing import Any
 from uuid import UUID
 
-from django.core.management.base import BaseCommand, CommandError
-from django.db import OperationalError, transaction
+from django.core.management.base import CommandError
+from django.db import transaction
 
-from config.errors import DomainError
 from config.ids import NO_ID, parse_uuid
 from contacts.crud import find_contact
 from contacts.erasure.erasures import erase_person
 from contacts.identifiers import normalize_identifier
 from contacts.models import Erasure
 from contacts.tombstones import delete_tombstones
+from workspaces.management.items import ItemCommand
 from workspaces.models import Workspace
 
 
-class Command(BaseCommand):
+class Command(ItemCommand):
     """`erase_person`: by ids or identity; prints a receipt each."""
 
     help = "Remove everything about persons, for good; their identifiers are not stored again."
 
+    unit = "persons"
+    failure = "Some persons were not erased."
+
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the options."""
+        super().add_arguments(parser)
         parser.add_argument("persons", nargs="+", metavar="PERSON", help="A contact's id, or its identity.")
         parser.add_argument("--workspace", required=True, help="The id of the workspace.")
         parser.add_argument("--by", default="erase_person", help="Who erases, for the record.")
-        parser.add_argument("--dry-run", action="store_true", help="Tell what would be removed.")
         parser.add_argument(
             "--lift",
             metavar="KIND",
@@ -40,27 +43,25 @@ class Command(BaseCommand):
         if workspace is None:
             raise CommandError("There is no such workspace.")
         if options["lift"]:
-            self._lift(workspace.id, options["lift"], options["persons"])
+            self._lift(workspace.id, options["lift"], options["persons"], is_dry=options["dry_run"])
             return
-        refused = 0
-        for text in options["persons"]:
-            try:
-                erasure = _erase(workspace, text, by=options["by"], dry_run=options["dry_run"])
-            except (DomainError, OperationalError) as error:
-                refused += 1
-                self.stderr.write(f"{text}: {error}".strip())
-                continue
+        done = "would be erased" if options["dry_run"] else "erased"
+
+        def erase(text: str) -> str:
+            erasure = _erase(workspace, text, by=options["by"], dry_run=options["dry_run"])
             counts = ", ".join(f"{count:,} {name}" for name, count in sorted(erasure.removed.items()))
             self.stdout.write(f"{text}: {counts}" if options["dry_run"] else f"{erasure.id}: {counts}")
-        done = "would be erased" if options["dry_run"] else "erased"
-        self.stdout.write(f"{len(options['persons']) - refused:,} {done}, {refused:,} refused")
-        if refused:
-            raise CommandError("Some persons were not erased.", returncode=1)
+            return done
 
-    def _lift(self, workspace_id: UUID, kind: str, texts: list[str]) -> None:
+        self.each(options["persons"], erase, outcomes=[done], total=len(options["persons"]))
+
+    def _lift(self, workspace_id: UUID, kind: str, texts: list[str], *, is_dry: bool) -> None:
         keys = [(kind, value) for text in texts if (value := normalize_identifier(kind, text))]
-        lifted = delete_tombstones(workspace_id, keys)
-        self.stdout.write(f"{lifted:,} may be stored again, {len(texts) - lifted:,} were never erased")
+        with transaction.atomic():
+            lifted = delete_tombstones(workspace_id, keys)
+            transaction.set_rollback(is_dry)
+        may = "would be allowed" if is_dry else "may be stored"
+        self.stdout.write(f"{lifted:,} {may} again, {len(texts) - lifted:,} were never erased")
 
 
 def _erase(workspace: Workspace, text: str, *, by: str, dry_run: bool) -> Erasure:

@@ -6,54 +6,49 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
-from django.db import OperationalError, transaction
+from django.core.management.base import CommandError
+from django.db import transaction
 
-from config.errors import DomainError
 from config.ids import NO_ID, parse_uuid
 from contacts.crud import find_contact
 from contacts.merging.merges import find_merged_contact, merge_contacts
 from contacts.merging.reassignment import finish_merge
+from workspaces.management.items import ItemCommand
 from workspaces.models import Workspace
 
-_PROGRESS_EVERY = 100
 
-
-class Command(BaseCommand):
+class Command(ItemCommand):
     """`merge_contacts`: pairs are given as arguments or in a file; safe to run again."""
 
     help = "Merge contacts: each pair is the survivor and the contact that is merged into it, by ids or by identity."
 
+    unit = "pairs"
+    failure = "Some pairs were refused."
+
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the options."""
+        super().add_arguments(parser)
         parser.add_argument("pairs", nargs="*", metavar="SURVIVOR MERGED")
         parser.add_argument("--workspace", required=True, help="The id of the workspace.")
         parser.add_argument(
             "--csv", help="A file with a pair a line, after a line survivor,merged if you like."
         )
         parser.add_argument("--by", default="merge_contacts", help="Who merges, for the record.")
-        parser.add_argument("--dry-run", action="store_true", help="Tell what would be done, and do nothing.")
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Merge each pair in a transaction of its own. Raises CommandError if any was refused."""
         workspace = Workspace.objects.filter(id=parse_uuid(options["workspace"]) or NO_ID).first()
         if workspace is None:
             raise CommandError("There is no such workspace.")
-        merged = before = refused = 0
-        for number, pair in enumerate(_pairs(options["pairs"], options["csv"]), 1):
-            try:
-                is_new = _merge(workspace, *pair, by=options["by"], is_dry=options["dry_run"])
-                merged += is_new
-                before += not is_new
-            except (DomainError, OperationalError) as error:
-                refused += 1
-                self.stderr.write(f"{pair[0]} {pair[1]}: {error}".strip())
-            if number % _PROGRESS_EVERY == 0:
-                self.stderr.write(f"{number:,} pairs", ending="\r")
         done = "would be merged" if options["dry_run"] else "merged"
-        self.stdout.write(f"{merged:,} {done}, {before:,} were already, {refused:,} refused")
-        if refused:
-            raise CommandError("Some pairs were refused.", returncode=1)
+
+        def merge(pair: tuple[str, str]) -> str:
+            is_new = _merge(workspace, *pair, by=options["by"], is_dry=options["dry_run"])
+            return done if is_new else "were already"
+
+        pairs = _pairs(options["pairs"], options["csv"])
+        total = len(options["pairs"]) // 2 if options["csv"] is None else None
+        self.each(pairs, merge, outcomes=[done, "were already"], name=" ".join, total=total)
 
 
 def _merge(workspace: Workspace, survivor: str, merged: str, *, by: str, is_dry: bool) -> bool:

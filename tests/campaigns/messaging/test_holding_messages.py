@@ -85,3 +85,15 @@ def test_paused_delivery_is_a_system_check_warning(settings):
     assert "headrace.W022" in [check.id for check in check_deliveries()]
     settings.DELIVERY_PAUSED = False
     assert "headrace.W022" not in [check.id for check in check_deliveries()]
+
+
+def test_a_dry_run_counts_and_changes_nothing(messages, settings, capsys):
+    before = statuses()
+    call_command("hold_messages", "--dry-run")
+    assert capsys.readouterr().out == "2 messages would be UNKNOWN\n"
+    assert statuses() == before
+    settings.DELIVERY_PAUSED = True
+    call_command("hold_messages")
+    call_command("settle_messages", "--again", "--dry-run")
+    assert capsys.readouterr().out.endswith("2 messages would be queued again\n")
+    assert statuses() == ["UNKNOWN", "UNKNOWN"]
