@@ -248,7 +248,7 @@ def test_a_name_with_a_private_address_among_others_is_refused(jane, httpserver,
 def test_a_resolver_that_is_silent_holds_nobody_up(jane, monkeypatch):
     monkeypatch.setattr(http, "LOOK_UP_SECONDS", 0.3)
     goes_on = threading.Event()
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: goes_on.wait(10))
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: goes_on.wait(60))
     begun = real_time.monotonic()
 
     message = deliver(jane, "http://receiver.test/hook")
@@ -256,13 +256,13 @@ def test_a_resolver_that_is_silent_holds_nobody_up(jane, monkeypatch):
     goes_on.set()
     assert message.status == Message.Status.QUEUED
     assert "looked up" in message.error
-    assert real_time.monotonic() - begun < 3
+    assert real_time.monotonic() - begun < 30
 
 
 def test_a_resolver_that_is_silent_has_no_more_than_the_whole_call(jane, monkeypatch):
     monkeypatch.setattr(http, "TOTAL_SECONDS", 0.3)
     goes_on = threading.Event()
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: goes_on.wait(10))
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: goes_on.wait(60))
     begun = real_time.monotonic()
 
     message = deliver(jane, "http://receiver.test/hook")
@@ -270,7 +270,7 @@ def test_a_resolver_that_is_silent_has_no_more_than_the_whole_call(jane, monkeyp
     goes_on.set()
     assert message.status == Message.Status.QUEUED
     assert "no answer in" in message.error
-    assert real_time.monotonic() - begun < 3
+    assert real_time.monotonic() - begun < 30
 
 
 def test_addresses_that_are_silent_have_no_more_than_the_whole_call_together(jane, internet, monkeypatch):
@@ -384,7 +384,7 @@ def test_an_endless_answer_is_not_read(jane, httpserver, allowed):
 
     assert message.status == Message.Status.QUEUED
     assert len(message.error) < 1_000
-    assert real_time.monotonic() - begun < 5
+    assert real_time.monotonic() - begun < 30
     # The server notices with its next block.
     httpserver.clear()
 
@@ -402,7 +402,7 @@ def test_an_endless_answer_is_cut_off(jane, allowed, monkeypatch):
         speaker.join()
     assert message.status == Message.Status.QUEUED
     assert "no answer in" in message.error
-    assert took < 3
+    assert took < 30
 
 
 def _drip(server):
