@@ -6,9 +6,9 @@ from workspaces.authentication.schemes import Authenticated, BasicKeyAuthenticat
 
 
 class WriteKeyAuthentication(BasicKeyAuthentication):
-    """The write key as the name of a basic header, else as `writeKey` in the body.
+    """The write key as the name of a basic header, else as `writeKey` in the body, or a page's key in the address.
 
-    A page can send the latter without a preflight, so that its origin is looked at here.
+    A page can send the latter two without a preflight, so that its origin is looked at here.
     """
 
     def __init__(self) -> None:
@@ -19,10 +19,15 @@ class WriteKeyAuthentication(BasicKeyAuthentication):
         if request.META.get("HTTP_AUTHORIZATION"):
             return super().authenticate(request)
         secret = request.data.get("writeKey") if isinstance(request.data, dict) else None
+        is_in_address = not secret
+        if is_in_address:
+            secret = request.GET.get("writeKey")
         if not isinstance(secret, str) or not secret:
             return None
         user, credential = self.authenticate_secret(request, secret)
         origin = request.META.get("HTTP_ORIGIN", "").lower()
+        if is_in_address and not (origin and credential.is_public):
+            refuse()
         if origin and (credential.workspace is None or origin not in credential.workspace.allowed_origins):
             refuse()
         return user, credential

@@ -23,13 +23,17 @@ _routes: list[URLPattern | URLResolver] = [
     path("projects/<str:write_key>/settings", SettingsView.as_view()),
 ]
 
-_control_plane = [path("sourceConfig/", SourceConfigView.as_view())]
+# What RudderStack's client in a page has besides.
+_rudder_pages: list[URLPattern | URLResolver] = [
+    path("sourceConfig/", SourceConfigView.as_view()),
+    path("beacon/v1/batch", CallViewSet.as_view({"post": "send_batch"}, schema=None)),
+]
 
 # Some clients have the version in their paths, some take it with the host.
 urlpatterns: list[URLPattern | URLResolver] = [
     path("v1/", include(_routes)),
-    *_control_plane,
+    *_rudder_pages,
     re_path("^", UnknownSegmentRouteView.as_view()),
 ]
 # Its words collide with nobody's below this path, which others share.
-root_urlpatterns: list[URLPattern | URLResolver] = [path("v1/", include(_routes)), *_control_plane]
+root_urlpatterns: list[URLPattern | URLResolver] = [path("v1/", include(_routes)), *_rudder_pages]

@@ -26,6 +26,7 @@ analytics.group("acct-1", {name: "Acme"});
 analytics.alias("user-1", "anon-0");
 """
 BATCHING = {"queueOptions": {"batch": {"enabled": True, "flushInterval": 500}}}
+BEACON = {"useBeacon": True, "beaconQueueOptions": {"flushQueueInterval": 500}}
 NAMES = ["Order Completed", "Viewed Pricing Page", "alias", "group", "identify"]
 
 
@@ -58,7 +59,7 @@ def sent(workspace):
 
 
 @pytest.mark.parametrize("path", ["", "/segment"])
-@pytest.mark.parametrize("options", [{}, BATCHING], ids=["one by one", "batch"])
+@pytest.mark.parametrize("options", [{}, BATCHING, BEACON], ids=["one by one", "batch", "beacon"])
 def test_calls(server, site, page_key, path, options):
     with Chromium() as browser:
         load(browser, site, page_key, server.url + path, **options)

@@ -60,6 +60,23 @@ def test_a_key_in_the_body_is_for_pages_of_our_sites_only(post, page_key):
     assert post("track", body, **plain).status_code == 200
 
 
+def test_a_key_in_the_address_is_a_pages_and_for_our_sites_only(page_key, key):
+    batch = {"batch": [{"type": "track", **CALL}]}
+
+    def beacon(secret, origin):
+        return Client().post(
+            "/beacon/v1/batch",
+            json.dumps(batch),
+            query_params={"writeKey": secret},
+            content_type="text/plain",
+            headers={"Origin": origin} if origin else {},
+        )
+
+    assert beacon(page_key, SITE).status_code == 200
+    for secret, origin in ((page_key, "https://evil.example"), (page_key, ""), (key, SITE), ("wrong", SITE)):
+        assert beacon(secret, origin).status_code == 401
+
+
 def test_a_limited_key_is_told_when_to_come_again(post, workspace):
     slow = issue_api_key(workspace.id, "slow", rate_limit="1/minute").secret
     assert post("track", CALL, secret=slow).status_code == 200
