@@ -29,6 +29,7 @@ from tests.segments.factories import (
     none_of,
     send,
     stays,
+    tell,
     told,
     who_is_in,
 )
@@ -46,7 +47,8 @@ def people(workspace):
         key=lambda person: person.id,
     )
     for person in found[::2]:
-        send(workspace, person, "buy")
+        tell(workspace, person, "buy")
+    apply_effects(workspace.id)
     return found
 
 
