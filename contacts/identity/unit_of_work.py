@@ -80,6 +80,11 @@ class UnitOfWork:
                 for channel, status in changes.consents.items()
                 if channel not in state.consents
             },
+            past_consents={
+                channel: past
+                for channel, past in changes.past_consents.items()
+                if channel not in state.consents
+            },
         )
 
     def apply(

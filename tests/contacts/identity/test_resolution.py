@@ -1,4 +1,5 @@
 import uuid
+from datetime import UTC, datetime
 
 import pytest
 from django.db import transaction
@@ -7,10 +8,10 @@ from contacts.crud import get_contact
 from contacts.errors import ContactNotFound, InvalidFieldValue, InvalidIdentifier, NoIdentity
 from contacts.identity.resolution import resolve_contacts
 from contacts.merging.merges import merge_contacts
-from contacts.models import Contact, Identifier
+from contacts.models import Consent, Contact, Identifier
 from contacts.profiles.fields import create_field
 from contacts.queries import with_details
-from contacts.references import ContactChanges, ContactReference, Resolution
+from contacts.references import ContactChanges, ContactReference, PastConsent, Resolution
 from tests.contacts.factories import a_contact, by_email, identifier_values, resolved, set_identity_field
 from tests.workspaces.factories import WorkspaceFactory
 
@@ -456,3 +457,19 @@ class TestFillsIn:
             (found,) = resolved(workspace.id, reference)
         devices = Identifier.objects.filter(contact_id=found.contact_id, kind="anonymous_id")
         assert dict(devices.values_list("value", "is_primary")) == {"a": True, "b": False}
+
+
+def test_who_fills_in_tells_of_past_consents_only_where_nothing_is_known(workspace):
+    contact = a_contact(workspace, "a@example.test", consents={"sms": "opted_out"})
+    at = datetime(2024, 6, 1, tzinfo=UTC)
+    past = {channel: PastConsent("opted_in", at) for channel in ("email", "sms")}
+    later = {"sms": PastConsent("opted_in", datetime.now(UTC))}
+    for consents in (past, later):
+        changes = ContactChanges(past_consents=consents)
+        resolved(
+            workspace.id, by_email("a@example.test", update_matched=True, fills_in=True, changes=changes)
+        )
+    known = {
+        row.channel: (row.status, row.changed_at == at) for row in Consent.objects.filter(contact=contact)
+    }
+    assert known == {"email": ("opted_in", True), "sms": ("opted_out", False)}
