@@ -36,6 +36,7 @@ def write(workspace_id: UUID, drafts: Iterable[ContactDraft]) -> None:
         return
     now = clock.now()
     _insert_contacts(workspace_id, [draft for draft in dirty if draft.before is None], now)
+    _release_moved_identifiers(workspace_id, dirty)
     _insert_identifiers(workspace_id, dirty, now)
     _rearrange_identifiers(workspace_id, [draft for draft in dirty if draft.before is not None])
     _update_contacts(workspace_id, [draft for draft in dirty if draft.before is not None], now)
@@ -94,6 +95,20 @@ def _insert_contacts(workspace_id: UUID, drafts: list[ContactDraft], now: dateti
         _execute(
             _INSERT_CONTACTS, workspace_id, rows, ("ids", "first_names", "last_names", "attributes"), now
         )
+
+
+def _release_moved_identifiers(workspace_id: UUID, drafts: Sequence[ContactDraft]) -> None:
+    """Delete what one of the contacts gives up and another takes at once: the insert would find it taken."""
+    taken = {key for draft in drafts for key in draft.added_identifiers}
+    moved = [
+        (draft.owner_of(key), *key)
+        for draft in drafts
+        if draft.before is not None
+        for key in draft.old.identifiers.keys() - draft.after.identifiers.keys()
+        if key in taken
+    ]
+    if moved:
+        _execute(_DROP_IDENTIFIERS, workspace_id, sorted(moved), ("ids", "kinds", "values"))
 
 
 def _insert_identifiers(workspace_id: UUID, drafts: list[ContactDraft], now: datetime) -> None:
