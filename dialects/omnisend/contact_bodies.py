@@ -148,7 +148,6 @@ class ContactAnswer(msgspec.Struct, kw_only=True, rename="camel"):
     id: str
     identifiers: list[IdentifierAnswer]
     email: str | None
-    phone: list[str]
     status: str
     first_name: str
     last_name: str
@@ -163,7 +162,9 @@ class ContactAnswer(msgspec.Struct, kw_only=True, rename="camel"):
     country_code: Any
     postal_code: Any
     birthdate: Any
-    # Left out where it is not known: clients know two values and no null.
+    # Left out where there is none: some clients know no empty list and no null here.
+    phone: list[str] | msgspec.UnsetType = msgspec.UNSET
+    phone_number: str | msgspec.UnsetType = msgspec.UNSET
     gender: Any = msgspec.UNSET
 
 
@@ -242,7 +243,8 @@ def render_contact(contact: Contact) -> dict[str, Any]:
             for each in known
         ],
         email=contact.email,
-        phone=[each.value for each in known if each.kind == "phone"],
+        phone=[each.value for each in known if each.kind == "phone"] or msgspec.UNSET,
+        phone_number=contact.phone or msgspec.UNSET,
         status=STATUS_OF_CONSENT[contact.consent("email")],
         first_name=contact.first_name,
         last_name=contact.last_name,

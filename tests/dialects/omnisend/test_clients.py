@@ -173,6 +173,15 @@ def test_a_gender_that_is_not_known_is_left_out(ask):
     assert (c["gender"], "gender" in a) == ("f", False)
 
 
+def test_a_phone_that_there_is_not_is_left_out(ask):
+    """One PHP client has a text there, and fails on a list, an empty one too."""
+    ask("post", "/v3/contacts", {"email": "a@b.example"})
+    ask("post", "/v3/contacts", {"email": "c@d.example", "phone": "+15005550006"})
+    c, a = ask("get", "/v3/contacts").json()["contacts"]
+    assert (c["phone"], c["phoneNumber"]) == (["+15005550006"], "+15005550006")
+    assert not {"phone", "phoneNumber"} & a.keys()
+
+
 def test_contacts_are_listed_by_their_status(ask, workspace):
     """The MCP server, the n8n node and the Node client have it among their filters."""
     for name, status in (("in", "subscribed"), ("out", "unsubscribed"), ("none", "nonSubscribed")):
