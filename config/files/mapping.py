@@ -26,6 +26,7 @@ ONLY: Final = "only"
 """In a map: which rows it is for, by the values of columns; a row without the column is among them."""
 _OPTIONS: Final = {"column", "value", "type", "format", "timezone", "separator", "decimal", "without"}
 _MISSING: Final = object()
+_INT64: Final = range(-(2**63), 2**63)
 
 
 @dataclass(frozen=True)
@@ -441,8 +442,8 @@ def _checked_number(value: Any) -> Any:
 def _integer(source: _Source, value: Any) -> int:
     number = _number(source, value)
     if isinstance(number, float):
-        if not number.is_integer():
-            raise RowRefused(f"{source.column}: {value!r} is no whole number")
+        if not number.is_integer() or int(number) not in _INT64:
+            raise RowRefused(f"{source.column}: {value!r} is no whole number of 64 bits")
         number = int(number)
     return int(number)
 

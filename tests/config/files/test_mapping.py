@@ -105,6 +105,20 @@ def test_a_number_may_have_a_decimal_comma(text, number):
         assert read({"n": text}, **definition) == ({} if text == "" else {"properties": {"n": number}})
 
 
+@pytest.mark.parametrize("value", ["1e30", 1e300, -1e19, "9223372036854775808", 1.5, "1.5", True, "x", "NaN"])
+def test_what_is_no_whole_number_is_refused(value):
+    with pytest.raises(RowRefused, match="is no"):
+        read({"n": value}, **{"properties.n": {"column": "n", "type": "integer"}})
+
+
+@pytest.mark.parametrize(("value", "number"), [("7", 7), (7.0, 7), ("1e3", 1000), (-(2**63), -(2**63))])
+def test_a_whole_number_is_one_however_it_is_spelled(value, number):
+    read_number = read({"n": value}, **{"properties.n": {"column": "n", "type": "integer"}})["properties"][
+        "n"
+    ]
+    assert (read_number, type(read_number)) == (number, int)
+
+
 def test_a_number_of_seconds_may_be_negative_and_is_cut_to_microseconds():
     definition = {"properties.at": {"column": "at", "type": "time-text", "format": "unix"}}
     assert read({"at": "-1.5"}, **definition)["properties"] == {"at": "1969-12-31T23:59:58.500Z"}
