@@ -66,7 +66,9 @@ class SchemaMismatch(DomainError):
 
 
 class ItemRefused(DomainError):
-    """An item of a batch that its wire format's parser refused, for that format's cause."""
+    """An item of a batch that its wire format's parser refused; its `code` is the format's cause."""
+
+    code = "item_refused"
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
