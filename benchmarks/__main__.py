@@ -10,7 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import batches, campaigns, idle, imports, pages, segments, sends, way_in
+from benchmarks import batches, beside, campaigns, idle, imports, pages, segments, sends, way_in
 from benchmarks.processes import manage, set_up
 
 MEASUREMENTS = {
@@ -19,6 +19,7 @@ MEASUREMENTS = {
     "p": pages.measure,
     "a": batches.measure,
     "t": imports.measure,
+    "u": beside.measure,
     "o": idle.measure,
     "f": segments.runner,
     "g": segments.many,

@@ -7,14 +7,16 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
 
+from benchmarks.beside import command, sends_beside, show_beside
 from benchmarks.figures import show
 from benchmarks.machine import copy_rate, measured
-from benchmarks.processes import headrace, make_workspace, post_all
-from benchmarks.sends import make_contacts, make_rules
+from benchmarks.processes import make_workspace
 
 ROWS = 200_000
 PEOPLE = 20_000
@@ -25,8 +27,6 @@ FORMS = {
     "csv, contacts are known": ("csv", False),
 }
 """What is measured: the form, and whether the workspace is new, where the first row of each person makes it."""
-SENDS = 4
-"""Connections that send while an import runs."""
 
 
 def measure(rounds: int, seconds: float) -> None:
@@ -44,9 +44,7 @@ def measure(rounds: int, seconds: float) -> None:
         show("t", f"import_events, {label} ÷ COPY", shares, goal=0.4)
         show("", "  CPU of postgres an event, ms", [each[f"{label}: postgres"] for each in done])
         show("", "  CPU of the command an event, ms", [each[f"{label}: command"] for each in done])
-    show("", "sends' p95 in ms, nothing else running", [idle for idle, _ in beside])
-    show("", "sends' p95 in ms beside an import", [busy for _, busy in beside])
-    show("t", "  the second ÷ the first", [busy / idle for idle, busy in beside], goal=2, at_most=True)
+    show_beside("t", "an import", beside)
 
 
 def _round(folder: Path, number: int) -> dict[str, float]:
@@ -94,30 +92,14 @@ def _start() -> tuple[float, float]:
 
 def _beside(folder: Path, number: int, seconds: float) -> tuple[float, float]:
     """Return the p95 of sends alone, and beside an import into another workspace, in milliseconds."""
-    demo = make_workspace(f"beside {number}")
     other = make_workspace(f"history {number}")["workspace"]
-    workspace = UUID(demo["workspace"])
-    contacts = make_contacts(workspace, 200)
-    make_rules(workspace)
-    path = f"/api/workspaces/{workspace}/events"
-    bodies = [json.dumps({"type": "purchase", "contactId": each}) for each in contacts]
     history = write_history(folder / f"beside-{number}.csv", ROWS * 2, PEOPLE, seed=number)
-    command = [sys.executable, "manage.py", "import_events", str(history), "--workspace", other]
-    with headrace() as (port, _):
-        idle = post_all(port, path, demo["api_key"], bodies, connections=SENDS, seconds=seconds)["p95_ms"]
-        environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "config.settings"}
-        process = subprocess.Popen(
-            command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        try:
-            time.sleep(_start()[0])
-            busy = post_all(port, path, demo["api_key"], bodies, connections=SENDS, seconds=seconds)["p95_ms"]
-            if process.poll() is not None:
-                sys.exit("the import ended before the sends did")
-        finally:
-            process.kill()
-            process.wait()
-    return idle, busy
+
+    def importing() -> AbstractContextManager[Callable[[], bool]]:
+        start_seconds, _ = _start()
+        return command("import_events", str(history), "--workspace", other, start_seconds=start_seconds)
+
+    return sends_beside(f"an import {number}", importing, seconds)
 
 
 def write_history(path: Path, rows: int, people: int, *, seed: int) -> Path:
