@@ -14,10 +14,13 @@ from uuid import UUID
 from config.db.statements import fetch_all, fetch_one
 from config.ids import parse_uuid
 from contacts.identifiers import BUILT_IN_KINDS, Identification, normalize_all, normalize_identifier
+from contacts.models import Identifier
 from contacts.tombstones import erased_among
 
 MAX_TEXTS: Final = 10_000
 """Different texts that one look-up takes: what has more is taken to name an erased person."""
+_LONGEST_PHONE: Final = 50
+_MOMENT: Final = re.compile(r"\d{4}-\d\d-\d\d[T ]")
 _BETWEEN: Final = re.compile(r"""[\s<>"'(),;:\[\]{}|=&?]+""")
 
 
@@ -35,9 +38,7 @@ class Mentions:
         if any(text.lower() in contact_ids for text in self.texts):
             return True
         kinds = {kind for kind, _ in identifiers}
-        return any(
-            (kind, normalize_identifier(kind, text)) in identifiers for text in self.texts for kind in kinds
-        )
+        return any(not _identifications(text, kinds).isdisjoint(identifiers) for text in self.texts)
 
 
 def mentions_in(
@@ -62,7 +63,7 @@ def naming_erased(workspace_id: UUID, mentions: Sequence[Mentions]) -> list[bool
     looked_up = _within_limit(mentions)
     texts = frozenset(chain.from_iterable(each.texts for each in looked_up))
     kinds = {*BUILT_IN_KINDS, identity_field}
-    spelled = {text: normalize_all([(kind, text) for kind in kinds]) for text in texts}
+    spelled = {text: _identifications(text, kinds) for text in texts}
     known = chain.from_iterable(each.identifiers for each in looked_up)
     erased = erased_among(workspace_id, {*chain.from_iterable(spelled.values()), *known})
     named = {text for text, identifiers in spelled.items() if not erased.isdisjoint(identifiers)}
@@ -71,6 +72,24 @@ def naming_erased(workspace_id: UUID, mentions: Sequence[Mentions]) -> list[bool
         not (named.isdisjoint(each.texts) and erased.isdisjoint(each.identifiers)) for each in looked_up
     ]
     return decided + [True] * (len(mentions) - len(looked_up))
+
+
+def _identifications(text: str, kinds: Collection[str]) -> set[Identification]:
+    """Return the identifiers that a text may be."""
+    return {
+        (kind, value)
+        for kind in kinds
+        if kind != Identifier.PHONE or _may_be_phone(text)
+        if (value := normalize_identifier(kind, text)) is not None
+    }
+
+
+def _may_be_phone(text: str) -> bool:
+    """Tell cheaply what may be a number with its remark or in letters, for to read one takes long."""
+    if len(text) > _LONGEST_PHONE or parse_uuid(text) is not None or _MOMENT.match(text):
+        return False
+    digits = sum(map(str.isdecimal, text))
+    return digits > 0 and (digits >= sum(map(str.isalpha, text)) or not text[0].isalpha())
 
 
 def _within_limit(mentions: Sequence[Mentions]) -> Sequence[Mentions]:

@@ -184,6 +184,8 @@ def test_what_came_with_a_pages_key_only_fills_in_when_it_is_replayed(workspace)
 NAMING = {
     "an e-mail": {"email": "Gone@Example.Test "},
     "a phone": {"traits": {"mobile": "+49 (151) 23456789"}},
+    "a phone in letters": {"call": "+1-800-FLOWERS"},
+    "a phone with a remark": {"call": "0049 151 23456789 (mobile)"},
     "a user id": {"userId": 4711},
     "a device": {"deep": [[{"id": "device-9"}]]},
     "a word of a text": {"note": "Call <gone@example.test>, please"},
@@ -199,6 +201,7 @@ def somebody(workspace):
         "gone@example.test",
         identifiers=(
             ("phone", "+4915123456789"),
+            ("phone", "+1-800-FLOWERS"),
             ("external_id", "4711"),
             ("anonymous_id", "device-9"),
             ("memberNumber", "M-77"),
