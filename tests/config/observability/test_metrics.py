@@ -152,7 +152,7 @@ def test_a_database_that_answers_too_slowly_costs_its_figures_and_no_more(monkey
     monkeypatch.setattr(database_metrics, "database_gauges", lambda: {gauge.name: gauge for gauge in slow})
     began = time.monotonic()
     text = Client().get("/metrics").content.decode()
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 10
     assert "headrace_database_up 0.0" in text
     assert "headrace_processes" in text
     connections.close_all()
