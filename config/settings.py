@@ -431,10 +431,8 @@ STORAGES: dict[str, dict[str, Any]] = {
     },
 }
 # Addresses whose bodies are files, and come as they are read (see config.http.bodies).
-UPLOAD_PATHS = (
-    re.compile(r"/api/workspaces/[^/]+/imports"),
-    re.compile(r"/admin/contacts/import/add/"),
-)
+# One pattern: it is asked of every request with a body.
+UPLOAD_PATHS = re.compile(r"/api/workspaces/[^/]+/imports|/admin/contacts/import/add/")
 EFFECTS_BATCH_SIZE = env("EFFECTS_BATCH_SIZE")
 HEARTBEAT_SECONDS = env("HEARTBEAT_SECONDS")
 

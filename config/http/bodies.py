@@ -50,9 +50,9 @@ MULTIPART_BYTES = 1_048_576
 
 def is_upload(environ: Environ) -> bool:
     """Tell whether a request's body is a file to be stored, by its address."""
-    return environ["REQUEST_METHOD"] == "POST" and any(
-        path.fullmatch(environ["PATH_INFO"]) for path in settings.UPLOAD_PATHS
-    )
+    if environ["REQUEST_METHOD"] != "POST":
+        return False
+    return settings.UPLOAD_PATHS.fullmatch(environ["PATH_INFO"]) is not None
 
 
 class UploadBody(io.RawIOBase):

@@ -38,7 +38,7 @@ SENDS = [
     "/v4/track",
 ]
 SHOP = "https://shop.example"
-MOST_CALLS = 530
+MOST_CALLS = 535
 """Of Python, the interpreter's own functions included: half of what Django's and DRF's usual way takes."""
 
 
