@@ -54,13 +54,13 @@ def test_a_file_is_uploaded_and_its_page_tells_how_far_it_is(staff, workspace):
     assert (response.status_code, response.url) == (302, page_of(run))
     assert (run.origin, run.status, run.name) == ("admin", "queued", "people.csv")
     shown = staff.get(page_of(run)).text
-    assert 'http-equiv="refresh"' in shown
+    assert "import_progress.js" in shown
     assert "Cancel the import" in shown
     work(workspace)
     shown = staff.get(page_of(run)).text
     assert "Done: 3 rows decided" in " ".join(shown.split())
     assert "This is not a valid email" in shown
-    assert 'http-equiv="refresh"' not in shown
+    assert "import_progress.js" not in shown
     assert "Cancel the import" not in shown
     assert Contact.objects.get().first_name == "Ada"
     assert "people.csv" in staff.get("/admin/contacts/import/").text

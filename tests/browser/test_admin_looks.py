@@ -14,7 +14,7 @@ from django.urls import reverse
 
 from campaigns.models import Campaign, Decision, Enrollment, Message, SentEmail, Template
 from config import clock
-from contacts.models import Contact, ContactScore, Identifier
+from contacts.models import Contact, ContactScore, Identifier, Import, RefusedRow
 from events.models import Event, EventDefinition
 from segments.models import Segment
 from tests.admin.rows import fill, lines
@@ -83,6 +83,9 @@ def pages(live_server):
     Decision.objects.update(reason="webhook_refused", detail={"url": UNBROKEN})
     Enrollment.objects.update(ended_at=clock.now() - timedelta(hours=1))
     press = Segment.objects.create(workspace=workspace, name="Press", evaluation="STATIC")
+    run = Import.objects.filter(workspace=workspace).first()
+    Import.objects.update(origin="api", name="I" * 120, error=UNBROKEN, refused=1, refused_bytes=1, size=9)
+    RefusedRow.objects.update(run=run, cause=UNBROKEN)
     segment, campaign = Segment.objects.get(name="S" * 120), Campaign.objects.get(name="C" * 120)
 
     def of(page, *args):
@@ -93,6 +96,8 @@ def pages(live_server):
         "contacts": of("contacts_contact_changelist"),
         "contact": of("contacts_contact_change", contact.pk),
         "contact-add": of("contacts_contact_add"),
+        "import": of("contacts_import_change", run.pk),
+        "import-add": of("contacts_import_add"),
         "events": of("events_event_changelist"),
         "event": of("events_event_change", rows.events[0].pk),
         "definition": of("events_eventdefinition_change", EventDefinition.objects.get(name="e0").pk),
