@@ -180,3 +180,15 @@ def test_no_page_is_wider_than_its_window(browser, pages, window):
         if width > 0 or over:
             found[name] = (width, over)
     assert not found, json.dumps(found, indent=1)
+
+
+def test_an_imports_page_follows_how_far_it_is(browser, pages):
+    browser.open(pages["import"])
+    shown = "return document.getElementById('import-progress').innerText"
+    assert "1,234,567 rows decided" not in browser.run(shown)
+    Import.objects.update(recorded=1_234_566, status="done")
+    deadline = time.monotonic() + 20
+    while "1,234,567 rows decided" not in (text := browser.run(shown)):
+        assert time.monotonic() < deadline, text
+        time.sleep(0.2)
+    assert browser.run("return document.getElementById('import-progress').dataset.open") is None
