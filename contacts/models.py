@@ -563,7 +563,7 @@ class Import(TenantModel):
             models.Index(fields=["workspace", "kind", "fingerprint"], name="import_by_fingerprint"),
             models.Index(
                 fields=["workspace", "id"],
-                condition=models.Q(status__in=["queued", "running"]),
+                condition=models.Q(status="queued") | models.Q(status="running"),
                 name="import_open",
             ),
         ]

@@ -94,7 +94,7 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="import",
             index=models.Index(
-                condition=models.Q(("status__in", ["queued", "running"])),
+                condition=models.Q(("status", "queued"), ("status", "running"), _connector="OR"),
                 fields=["workspace", "id"],
                 name="import_open",
             ),

@@ -1,4 +1,4 @@
--- Of the migrations: 7e7634d2be35fcaf6b6a80a12ddeff0a9b4de3d0486ccb5270613ee2e90508c9
+-- Of the migrations: 102af5e647140bc3bf41a13cb3f40c4f44ea367fd97836123fd998528a0dcaaf
 CREATE FUNCTION public.contacts_parts(workspace uuid, value text) RETURNS text[]
     LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
     AS $$
@@ -1354,7 +1354,7 @@ CREATE INDEX idempotency_key_by_age ON public.events_idempotencykey USING btree 
 CREATE INDEX identifier_by_part ON public.contacts_identifier USING gin (public.contacts_parts(workspace_id, (value)::text));
 CREATE UNIQUE INDEX identifier_one_primary ON public.contacts_identifier USING btree (workspace_id, contact_id, kind) WHERE is_primary;
 CREATE INDEX import_by_fingerprint ON public.contacts_import USING btree (workspace_id, kind, fingerprint);
-CREATE INDEX import_open ON public.contacts_import USING btree (workspace_id, id) WHERE ((status)::text = ANY ((ARRAY['queued'::character varying, 'running'::character varying])::text[]));
+CREATE INDEX import_open ON public.contacts_import USING btree (workspace_id, id) WHERE (((status)::text = 'queued'::text) OR ((status)::text = 'running'::text));
 CREATE INDEX membership_by_contact ON public.segments_membership USING btree (workspace_id, contact_id);
 CREATE INDEX membership_period_by_contact ON public.segments_membershipperiod USING btree (workspace_id, contact_id, entered_at);
 CREATE INDEX membership_period_by_segment ON public.segments_membershipperiod USING btree (workspace_id, segment_id, contact_id, entered_at);
