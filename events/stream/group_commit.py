@@ -291,9 +291,18 @@ def submit(submission: Submission) -> Answer:
     """
     if _process is not None:
         return _process.submit(submission)
+    try:
+        return _unpack(_alone(submission))
+    except OperationalError as error:
+        if classify_database_error(error) is not Fault.CONFLICT:
+            raise
+    return _unpack(_alone(submission))
+
+
+def _alone(submission: Submission) -> Result:
     with transaction.atomic():
         (result,) = _recorded([submission])
-    return _unpack(result)
+    return result
 
 
 def _timed_out(result: Result) -> bool:
@@ -324,7 +333,9 @@ def _written(group: Sequence[Submission]) -> list[Result]:
     except CommitUnknown as error:
         return [error] * len(group)
     except Exception as error:
-        if len(group) == 1 and not isinstance(error, Disconnected):
+        # Whoever was taken out of a deadlock finds the others gone.
+        may_pass = isinstance(error, Disconnected) or classify_database_error(error) is Fault.CONFLICT
+        if len(group) == 1 and not may_pass:
             return [error]
         logger.warning("A group of %s requests is tried one by one: %r", len(group), error)
         if classify_database_error(error) is Fault.LOCK_TIMEOUT:

@@ -57,7 +57,7 @@ def test_a_visitor_of_another_site_sends_it(live_server, httpserver, settings):
 
 def until(look):
     """Return what there is to see, once it is there."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not (seen := look()):
         assert time.monotonic() < deadline
         time.sleep(0.2)

@@ -12,11 +12,12 @@ from typing import Any
 
 import psycopg
 import pytest
-from django.db import connection, connections, transaction
+from django.db import OperationalError, connection, connections, transaction
 from django.test import Client
 
 from config import clock
 from config.db.errors import Fault, classify_database_error
+from config.db.statements import execute
 from config.errors import Overloaded
 from contacts.models import Contact
 from contacts.references import ContactChanges, ContactReference
@@ -388,6 +389,29 @@ def test_a_connection_that_was_cut_costs_no_request_its_events(workspace, writer
         cursor.execute("SELECT pg_terminate_backend(%s)", [pids[0]])
     assert writer.submit(a_submission(workspace, answer=answer)) == DONE
     assert Event.objects.count() == 2
+
+
+@pytest.mark.parametrize("is_alone", [True, False], ids=["alone", "by a writer"])
+@pytest.mark.parametrize("times", [1, 9], ids=["once", "again and again"])
+def test_who_is_taken_out_of_a_deadlock_is_tried_once_more(workspace, writers, monkeypatch, is_alone, times):
+    left = [times]
+
+    def record(*arguments, **options):
+        if left[0]:
+            left[0] -= 1
+            execute("DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = 'deadlock_detected'; END $$")
+        return real(*arguments, **options)
+
+    real = group_commit.record_events
+    monkeypatch.setattr(group_commit, "record_events", record)
+    submit = group_commit.submit if is_alone else writers().submit
+    if times == 1:
+        assert submit(a_submission(workspace, "bought")) == DONE
+    else:
+        with pytest.raises(OperationalError):
+            submit(a_submission(workspace, "bought"))
+        assert left == [times - 2]
+    assert Event.objects.filter(name="bought").count() == (times == 1)
 
 
 def test_after_a_commit_of_unknown_end_nothing_is_tried_again(workspace, writers, groups, monkeypatch):
