@@ -11,6 +11,8 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import psutil
+
 START_SECONDS = 60
 
 
@@ -77,13 +79,38 @@ def running(
             if time.monotonic() > deadline or process.poll() is not None:
                 sys.exit(f"{' '.join(command)} did not start")
             time.sleep(0.1)
-        time.sleep(1.0)
+        _await_rest(process)
         yield process
     finally:
         process.send_signal(signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(20)
         process.kill()
+
+
+def _await_rest(process: subprocess.Popen[bytes]) -> None:
+    """Wait until all processes have started: they take next to no CPU then."""
+    deadline, before = time.monotonic() + START_SECONDS, -1.0
+    while time.monotonic() < deadline:
+        time.sleep(_LOOK_SECONDS)
+        now = sum(_cpu_seconds(each) for each in [psutil.Process(process.pid), *_below(process)])
+        if 0 <= now - before < _LOOK_SECONDS / 20:
+            return
+        before = now
+
+
+def _below(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    return psutil.Process(process.pid).children(recursive=True)
+
+
+def _cpu_seconds(process: psutil.Process) -> float:
+    with contextlib.suppress(psutil.Error):
+        times = process.cpu_times()
+        return float(times.user + times.system)
+    return 0.0
+
+
+_LOOK_SECONDS = 1.0
 
 
 def _answers(port: int) -> bool:
