@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-import orjson
 from rest_framework.exceptions import ParseError
 
 from config.files.documents import InvalidDocument, load_document
@@ -506,8 +505,3 @@ _FITTING: Final[dict[str, tuple[str, ...]]] = {
     "json": ("json", "any", "list"),
 }
 """What a field of ours can be made of, by its own type; properties and attributes are of any."""
-
-
-def digest_of(definition: Mapping[str, Any]) -> str:
-    """Return a text that two equal maps have in common."""
-    return orjson.dumps(definition, option=orjson.OPT_SORT_KEYS, default=str).decode()

@@ -5,7 +5,6 @@ from typing import Any, ClassVar, TypeVar
 
 from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework import serializers
-from rest_framework.request import Request
 
 from dialects.omnisend.authentication import HeaderKeyAuthentication
 from dialects.omnisend.serializers import OmnisendProblemSerializer
@@ -79,8 +78,3 @@ def document(
         **options,
     )
     return described
-
-
-def base_of(request: Request, tail: str) -> str:
-    """Return the address of this request up to the path that ends with `tail`."""
-    return request.build_absolute_uri(request.path).removesuffix(tail)

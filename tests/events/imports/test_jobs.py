@@ -14,6 +14,7 @@ import pytest
 from django.db import connections
 
 from contacts.models import Contact, Import
+from events.imports.events import EventImport
 from events.models import Event
 from tests.contacts.imports.files import refused_rows, run, run_and_kill
 from tests.workspaces.factories import WorkspaceFactory
@@ -82,6 +83,25 @@ def test_processes_that_want_the_same_rows_do_not_wait_for_each_other_for_ever(w
     assert (status, out) == (0, "file.csv: 600 rows, 30 recorded, 570 repeated, 0 refused")
     assert recorded() == list(range(30))
     assert Contact.objects.count() == 15
+
+
+def test_who_is_ahead_gives_way_to_whose_turn_it_is(workspace, tmp_path, monkeypatch):
+    """The second process makes the contacts of both batches first, and may only commit after the first."""
+
+    def record(kind, workspace_id, effects, items):
+        if items[0].message_id == "k0":
+            time.sleep(1)
+        return real(kind, workspace_id, effects, items)
+
+    real = EventImport.record
+    monkeypatch.setattr(EventImport, "record", record)
+    path = tmp_path / "file.csv"
+    path.write_bytes(rows(40, 20))
+    began = time.monotonic()
+    assert run("import_events", path, workspace, jobs=2, batch_size=20)[1].startswith("file.csv: 40 rows, 40")
+    assert time.monotonic() - began < 10
+    assert recorded() == list(range(40))
+    assert Contact.objects.count() == 20
 
 
 @pytest.mark.slow
