@@ -48,15 +48,16 @@ class ContactReference(msgspec.Struct, frozen=True):
     if_missing: Literal["refuse", "create"] = "refuse"
     # Set `changes`, and the identifiers that did not find it, on a contact that exists.
     update_matched: bool = False
-    # Of a contact that exists, set only what it lacks: who says so is not known, so neither identifiers nor tags.
+    # Of a contact that exists, set only what it lacks, and no tags: who says so is not known. Identifiers neither, but
+    # from a device of its own.
     fills_in: bool = False
     changes: ContactChanges = NO_CHANGES
     # An unknown id is no error: the identifiers decide.
     id_falls_back: bool = False
     # A contact that has identifiers of this kind, but none of the reference's, is somebody else: no other finds it.
     distinct_by: str = ""
-    # Said to be identifiers of this person too: who else has one of them is reported as `apart`, unless
-    # `distinct_by` says that it is somebody else.
+    # Said to be identifiers of this person too: who else has one of them is reported as `apart`. One that is among
+    # `identifiers` may only be shared: not if `distinct_by` says that it is somebody else.
     same_as: tuple[tuple[str, Any], ...] = ()
 
 

@@ -1,6 +1,6 @@
 """Find or create the contacts of a batch of references."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 from uuid import UUID
 
@@ -226,11 +226,12 @@ class _Resolver:
         """Return the resolution with the contacts that others of the reference's identifiers mean."""
         if not wanted.same_as:
             return resolution
-        holders = map(self.unit_of_work.found.by_identifier.get, wanted.same_as)
+        holders = [(self.unit_of_work.found.by_identifier.get(key), key) for key in wanted.same_as]
         apart = dict.fromkeys(
-            each
-            for each in holders
-            if each not in (None, resolution.contact_id) and not self._is_somebody_else(wanted, each)
+            holder
+            for holder, key in holders
+            if holder not in (None, resolution.contact_id)
+            and not (key in wanted.identifiers and self._is_somebody_else(wanted, holder))
         )
         return msgspec.structs.replace(resolution, apart=tuple(apart)) if apart else resolution
 
@@ -282,12 +283,14 @@ class _Resolver:
         finder = next((key for key in wanted.identifiers if by.get(key) == contact_id), None)
         by_id = wanted.id is not None and self.unit_of_work.found.by_id.get(wanted.id) == contact_id
         identifiers = [key for key in wanted.identifiers if by_id or key != finder]
+        identifiers += normalize_all(changes.identifiers)
         draft = self.unit_of_work.edit(contact_id)
         if wanted.reference.fills_in and not _is_anonymous(draft.after):
-            changes, identifiers = self.unit_of_work.missing_fields(draft, changes), []
+            changes = self.unit_of_work.missing_fields(draft, changes)
+            identifiers = _missing_identifiers(draft.after, (*wanted.identifiers, *identifiers))
         # Each reference's changes are an occurrence of their own, as if the others had come before or after.
         draft.begin_step()
-        self.unit_of_work.apply(draft, changes, (*identifiers, *normalize_all(changes.identifiers)))
+        self.unit_of_work.apply(draft, changes, identifiers)
 
 
 def _parse(reference: ContactReference) -> _ParsedReference:
@@ -309,6 +312,19 @@ def _parse(reference: ContactReference) -> _ParsedReference:
 def _is_anonymous(state: ContactState) -> bool:
     """Return whether only devices name the contact: who knows such a name is who made it."""
     return {kind for kind, _ in state.identifiers} == {Identifier.ANONYMOUS_ID}
+
+
+def _missing_identifiers(state: ContactState, named: Collection[Identification]) -> list[Identification]:
+    """Return which of the identifiers that an unchecked sender names a known contact gets: none, or those it lacks.
+
+    It gets them from a device that it had from the beginning: nobody else knows that anonymous id. A device that names
+    somebody else has passed into other hands.
+    """
+    if not any(key[0] == Identifier.ANONYMOUS_ID and state.owns(key) for key in named):
+        return []
+    kinds = {kind for kind, _ in state.identifiers}
+    others = [key for key in named if key[0] != Identifier.ANONYMOUS_ID and key not in state.identifiers]
+    return [] if any(kind in kinds for kind, _ in others) else others
 
 
 def _must_exist(wanted: _ParsedReference) -> bool:

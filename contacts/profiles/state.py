@@ -58,6 +58,10 @@ class ContactState:
         """Return the primary identifier of a kind."""
         return next((key[1] for key, primary in self.identifiers.items() if primary and key[0] == kind), None)
 
+    def owns(self, key: Identification) -> bool:
+        """Return whether an identifier is the contact's own, not that of one merged into it."""
+        return key in self.identifiers and key not in self.owners
+
     def set_consent(self, channel: str, status: str, now: datetime) -> None:
         """Set what the person says now; an opt-out that is said again is a newer one."""
         known, time = self.consents.get(channel), self.consent_times.get(channel)

@@ -258,33 +258,26 @@ def _reference(call: Call, kind: str, traits: Call) -> ContactReference | None:
     """Return whom a call is about: by the strongest of its ids, which get all the others."""
     user, anonymous = _id(call, "userId"), _id(call, "anonymousId")
     names: Identifiers = ((Identifier.EXTERNAL_ID, user),) if user else ()
-    if kind == "alias":
-        return _reference_of_alias(names, _id(call, "previousId"), traits)
     if kind == "identify":
         traits = {**traits, **(call.get("traits") or {})}
     names += tuple((each, traits[name]) for name, each in IDENTIFYING_TRAITS.items() if traits.get(name))
     devices: Identifiers = ((Identifier.ANONYMOUS_ID, anonymous),) if anonymous else ()
     if not names and not devices:
         return None
+    former: Identifiers = ()
+    same_as = devices if names else ()
+    if kind == "alias":
+        # It was a device's, or a user's.
+        previous = _id(call, "previousId")
+        former = ((Identifier.ANONYMOUS_ID, previous),)
+        same_as += (*former, (Identifier.EXTERNAL_ID, previous))
     return ContactReference(
         identifiers=(*names, *devices),
         if_missing="create",
         update_matched=True,
-        changes=_changes(traits),
-        distinct_by=Identifier.EXTERNAL_ID,
-        same_as=devices if names else (),
-    )
-
-
-def _reference_of_alias(names: Identifiers, previous: str, traits: Call) -> ContactReference:
-    """Return the user, who is whoever has the former id, as a device or as a user."""
-    former: Identifiers = ((Identifier.ANONYMOUS_ID, previous),)
-    return ContactReference(
-        identifiers=names,
-        if_missing="create",
-        update_matched=True,
         changes=_changes(traits, former),
-        same_as=(*former, (Identifier.EXTERNAL_ID, previous)),
+        distinct_by=Identifier.EXTERNAL_ID,
+        same_as=same_as,
     )
 
 

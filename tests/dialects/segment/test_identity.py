@@ -1,5 +1,7 @@
 """Who a call is about, and whom it makes one person."""
 
+from itertools import permutations
+
 import pytest
 
 from contacts.merging.merges import undo_merge
@@ -149,6 +151,20 @@ class TestPageKey:
         assert who("anonymous_id", "evil") != who("email", "ada@example.com")
         assert not Merge.objects.exists()
 
+    def test_names_a_person_at_its_own_device(self, send, page_key):
+        send("track", track("Seen", userId="u1", anonymousId="hers"), secret=page_key)
+        for device in ("evil", "hers"):
+            body = {"userId": "u1", "anonymousId": device, "traits": {"email": f"{device}@example.com"}}
+            send("identify", body, secret=page_key)
+        assert who("email", "hers@example.com") == who("external_id", "u1")
+        assert not Identifier.objects.filter(value="evil@example.com").exists()
+
+    def test_names_nobody_at_a_device_that_has_passed_on(self, send, page_key):
+        send("identify", {"anonymousId": "hers", "traits": {"email": "ada@example.com"}}, secret=page_key)
+        body = {"userId": "u2", "anonymousId": "hers", "traits": {"email": "bob@example.com"}}
+        send("identify", body, secret=page_key)
+        assert not Identifier.objects.filter(value__in=["u2", "bob@example.com"]).exists()
+
     def test_puts_nobody_into_a_company(self, send, workspace, page_key):
         send("group", {"userId": "u1", "groupId": "g1", "traits": {"name": "Acme"}}, secret=page_key)
         assert Event.objects.get(name="group").company_id is None
@@ -179,3 +195,33 @@ def test_of_many_merges_some_wait_until_the_client_comes_again(post, send, works
     assert int(answers[0].headers["Retry-After"]) > 0
     assert Merge.objects.count() == 5
     assert Event.objects.filter(name="alias").count() == 5
+
+
+@pytest.mark.parametrize("traits_with", ["identify", "all"])
+@pytest.mark.parametrize("sender", ["server", "page"])
+def test_calls_in_any_order_mean_one_person(send, key, page_key, traits_with, sender):
+    """Clients in pages send each call as it is made: which comes first is the network's choice.
+
+    RudderStack's client tells the traits with each call after `identify`, Segment's with that alone.
+    """
+    secret = {"server": key, "page": page_key}[sender]
+    apart = []
+    for number, order in enumerate(permutations(("page", "identify", "track", "alias"))):
+        traits = {"email": f"ada{number}@example.com", "plan": "pro"}
+        device = {"anonymousId": f"device-{number}"}
+        known = {**device, "userId": f"user-{number}"}
+        if traits_with == "all":
+            known["context"] = {"traits": traits}
+        calls = {
+            "page": {**device, "name": "Pricing"},
+            "identify": {**known, "traits": traits},
+            "track": {**known, "event": "Paid"},
+            "alias": {**known, "previousId": f"former-{number}"},
+        }
+        for kind in order:
+            send(kind, calls[kind], secret=secret)
+        names = [*device.values(), known["userId"], traits["email"]]
+        holders = Identifier.objects.filter(value__in=names).values_list("contact", "contact__merged_into")
+        if len(holders) != 3 or len({survivor or contact for contact, survivor in holders}) != 1:
+            apart.append((order, list(holders)))
+    assert not apart
