@@ -48,8 +48,8 @@ class ContactReference(msgspec.Struct, frozen=True):
     if_missing: Literal["refuse", "create"] = "refuse"
     # Set `changes`, and the identifiers that did not find it, on a contact that exists.
     update_matched: bool = False
-    # Of a contact that exists, set only what it lacks, and no tags: who says so is not known. Identifiers neither, but
-    # from a device of its own.
+    # Of a contact that exists, set only what it lacks, and no tags: who says so is not known. Identifiers only from a
+    # device of its own.
     fills_in: bool = False
     changes: ContactChanges = NO_CHANGES
     # An unknown id is no error: the identifiers decide.

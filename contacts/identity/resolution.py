@@ -13,7 +13,7 @@ from contacts.errors import ContactNotFound, InvalidIdentifier, NoIdentity
 from contacts.identifiers import Identification, normalize_all
 from contacts.identity.lookup import Found, find, lock
 from contacts.identity.unit_of_work import UnitOfWork, identifiers_in, mismatches_in, needs_schema
-from contacts.identity.writes import WriteConflict, create, write
+from contacts.identity.writes import WriteConflict, create, publish, write
 from contacts.models import Identifier
 from contacts.profiles.schema import ContactSchema
 from contacts.profiles.state import ContactState
@@ -86,16 +86,21 @@ class ContactResolution:
         drafts = list(unit_of_work.drafts.values())
         if any(draft.before is not None for draft in drafts):
             return None
-        lost: set[UUID] = set()
-        if drafts:
-            are_apart = not any(each.same_as for each in self._wanted)
-            try:
-                lost = create(self._workspace_id, drafts, apart=are_apart)
-            except WriteConflict:
-                lost = {draft.id for draft in drafts}
-        if not lost:
-            return [self._expected[place] for place in places]
         self._settled = list(self._expected)
+        if drafts:
+            # Not released: that would take another statement.
+            savepoint = transaction.savepoint()
+            lost = create(self._workspace_id, drafts)
+            if lost and not self._find_instead(lost):
+                # Whoever changes contacts locks them before it has any identifier, so all begins anew.
+                transaction.savepoint_rollback(savepoint)
+                self._look_up_again(places)
+                return None
+            publish(self._workspace_id, [draft for draft in drafts if draft.id not in lost])
+        return [self._settled[place] or self._expected[place] for place in places]
+
+    def _find_instead(self, lost: set[UUID]) -> bool:
+        """Find those whom others made in this moment. Returns whether that is all, and nobody is to be changed."""
         self._look_up_again(
             [
                 place
@@ -103,7 +108,7 @@ class ContactResolution:
                 if isinstance(expected, Resolution) and expected.contact_id in lost
             ]
         )
-        return None
+        return None not in self._settled and not any(each.same_as for each in self._wanted)
 
     def _look_up_again(self, places: Sequence[int]) -> None:
         """Look up what some of the references mean now: others have written meanwhile."""
@@ -317,8 +322,8 @@ def _is_anonymous(state: ContactState) -> bool:
 def _missing_identifiers(state: ContactState, named: Collection[Identification]) -> list[Identification]:
     """Return which of the identifiers that an unchecked sender names a known contact gets: none, or those it lacks.
 
-    It gets them from a device that it had from the beginning: nobody else knows that anonymous id. A device that names
-    somebody else has passed into other hands.
+    It gets them from a device of its own: nobody else knows that anonymous id. A device that names somebody else has
+    passed into other hands.
     """
     if not any(key[0] == Identifier.ANONYMOUS_ID and state.owns(key) for key in named):
         return []
@@ -344,10 +349,12 @@ def _attempt(
     dirty = [draft for draft in unit_of_work.drafts.values() if draft.is_dirty]
     if not dirty:
         return results
-    if all(draft.before is None for draft in dirty):
-        create(workspace_id, dirty)
-        return results
     with transaction.atomic():
+        if all(draft.before is None for draft in dirty):
+            if create(workspace_id, dirty):
+                raise WriteConflict
+            publish(workspace_id, dirty)
+            return results
         changing = {draft.id for draft in dirty if draft.before is not None}
         unit_of_work = UnitOfWork(
             unit_of_work.schema, _locked(workspace_id, changing, known), unit_of_work.mismatches

@@ -45,11 +45,11 @@ def write(workspace_id: UUID, drafts: Iterable[ContactDraft]) -> None:
     publish(workspace_id, dirty)
 
 
-def create(workspace_id: UUID, drafts: Sequence[ContactDraft], *, apart: bool = False) -> set[UUID]:
-    """Make new contacts with all that hangs on them in one statement, and publish them.
+def create(workspace_id: UUID, drafts: Sequence[ContactDraft]) -> set[UUID]:
+    """Make new contacts with all that hangs on them in one statement; the caller publishes them.
 
-    Raises WriteConflict if an identifier of any is taken: nothing is left of them then, without a savepoint. Where
-    each stands `apart` from the others, only those are left out of which one is taken; they are returned.
+    Returns those of which somebody else has an identifier: of them nothing is written, but nobody else gets their
+    other identifiers before the end of the transaction, or a return to a savepoint.
     """
     now = clock.now()
     identifiers = _new_identifiers(drafts)
@@ -72,14 +72,11 @@ def create(workspace_id: UUID, drafts: Sequence[ContactDraft], *, apart: bool = 
     }
     ((lost, tagged),) = _run(_CREATE, workspace_id, columns, now)
     if lost:
-        _run(_UNDO_CREATE, workspace_id, {"ids": array(lost) if apart else columns["ids"]})
-        if not apart:
-            raise WriteConflict
+        _run(_DROP_IDENTIFIERS_OF, workspace_id, {"ids": array(lost)})
         drafts = [draft for draft in drafts if draft.id not in set(lost)]
     if tagged < sum(len(draft.after.tags) for draft in drafts):
         # Somebody has made a tag in this moment: it is seen by the next statement only.
         _write_tags(workspace_id, drafts, now)
-    publish(workspace_id, drafts)
     return set(lost or ())
 
 
@@ -275,7 +272,7 @@ RETURNING kind, value
 """
 
 # The identifiers come first and decide, their foreign keys are checked at the commit; of a contact that lost one,
-# those it won are left: _UNDO_CREATE.
+# those it won are left.
 _CREATE: Final = """
 WITH drafts AS (
     SELECT * FROM unnest(
@@ -332,15 +329,8 @@ WITH drafts AS (
 SELECT (SELECT array_agg(id) FROM drafts WHERE id NOT IN (SELECT id FROM made)), (SELECT count(*) FROM tagged)
 """
 
-_UNDO_CREATE: Final = """
-WITH tags AS (
-    DELETE FROM contacts_contacttag WHERE workspace_id = %(workspace)s AND contact_id = ANY(%(ids)s::uuid[])
-), consents AS (
-    DELETE FROM contacts_consent WHERE workspace_id = %(workspace)s AND contact_id = ANY(%(ids)s::uuid[])
-), identifiers AS (
-    DELETE FROM contacts_identifier WHERE workspace_id = %(workspace)s AND contact_id = ANY(%(ids)s::uuid[])
-)
-DELETE FROM contacts_contact WHERE workspace_id = %(workspace)s AND id = ANY(%(ids)s::uuid[])
+_DROP_IDENTIFIERS_OF: Final = """
+DELETE FROM contacts_identifier WHERE workspace_id = %(workspace)s AND contact_id = ANY(%(ids)s::uuid[])
 """
 
 _UPDATE_CONTACTS: Final = """

@@ -321,3 +321,51 @@ def test_changes_of_one_contact_at_once_are_all_made():
     results = at_once(*[resolving(workspace, [reference]) for reference in references])
     assert not [result for result in results if isinstance(result, Exception)]
     assert get_contact(workspace.id, jane.id).attributes == {f"k{n}": n for n in range(6)}
+
+
+def test_calls_about_one_new_person_at_once_do_not_lock_up():
+    """A page sends its first calls side by side: who is too late to make the contact changes it."""
+    workspace = WorkspaceFactory.create()
+
+    def call(number, *kinds):
+        identifiers = tuple((kind, f"{kind}-{number}@example.test") for kind in kinds)
+        changes = ContactChanges(attributes={kind: number for kind in kinds})
+        return resolving(
+            workspace,
+            [
+                ContactReference(
+                    identifiers=identifiers, if_missing="create", update_matched=True, changes=changes
+                )
+            ],
+        )
+
+    for number in range(12):
+        results = at_once(
+            call(number, "anonymous_id"),
+            call(number, "external_id"),
+            call(number, "external_id", "email", "anonymous_id"),
+            call(number, "email", "external_id", "anonymous_id"),
+            call(number, "anonymous_id", "email"),
+        )
+        assert not [result for result in results if isinstance(result, Exception)]
+    assert Identifier.objects.count() == 3 * 12
+
+
+def test_batches_with_new_and_known_persons_do_not_lock_up():
+    workspace = WorkspaceFactory.create()
+    for number in range(6):
+        calls = []
+        for order in (range(20), range(19, -1, -1), range(0, 20, 2)):
+            changes = ContactChanges(tags=(f"t{order[0]}",))
+            references = [
+                by_email(
+                    *(f"{half}{number}-{n}@example.test" for half in "ab"[: 1 + n % 2]),
+                    update_matched=bool(n % 3),
+                    changes=changes,
+                )
+                for n in order
+            ]
+            calls.append(resolving(workspace, references))
+        results = at_once(*calls)
+        assert not [result for result in results if isinstance(result, Exception)]
+    assert Contact.objects.count() == 6 * 20

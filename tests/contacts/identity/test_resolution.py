@@ -187,9 +187,9 @@ def test_the_number_of_statements_does_not_grow(workspace, nobody_listens, size,
         )
         for n in range(size)
     ]
-    with django_assert_num_queries(2):  # look-up, contacts with their one identifier
+    with django_assert_num_queries(3):  # look-up, savepoint, contacts with their one identifier
         assert all(result.created for result in resolved(workspace.id, *new))
-    with django_assert_num_queries(2):  # look-up, contacts with all that they have
+    with django_assert_num_queries(3):  # look-up, savepoint, contacts with all that they have
         assert all(result.created for result in resolved(workspace.id, *several))
     with django_assert_num_queries(1):
         assert not any(result.created for result in resolved(workspace.id, *new, *ids))
@@ -439,13 +439,28 @@ class TestFillsIn:
         contact_id = self.tell(workspace, device, attributes={"plan": "a"})
         assert self.tell(workspace, ("external_id", "1"), device, attributes={"plan": "b"}) == contact_id
         assert get_contact(workspace.id, contact_id).attributes == {"plan": "b"}
-        assert (
-            self.tell(workspace, ("email", "eve@example.test"), device, attributes={"plan": "c"})
-            == contact_id
-        )
-        assert get_contact(workspace.id, contact_id).attributes == {"plan": "b"}
+
+    def test_from_its_own_device_a_known_contact_gets_the_identifiers_it_lacks(self, workspace):
+        device, name = ("anonymous_id", "a"), ("external_id", "1")
+        contact_id = self.tell(workspace, name, device, attributes={"plan": "a"})
+        for reference in (
+            (("email", "ada@example.test"), device),
+            (name, ("email", "eve@example.test"), device),
+            (name, ("phone", "+12025550101"), ("anonymous_id", "another")),
+            (name, ("phone", "+12025550102")),
+        ):
+            assert self.tell(workspace, *reference, attributes={"plan": "b"}) == contact_id
+        assert get_contact(workspace.id, contact_id).attributes == {"plan": "a"}
         known = Identifier.objects.filter(contact_id=contact_id).values_list("kind", "value")
-        assert set(known) == {device, ("external_id", "1")}
+        assert set(known) == {device, name, ("email", "ada@example.test")}
+
+    def test_the_device_of_one_merged_into_it_is_not_a_contacts_own(self, workspace):
+        """Anybody who knows a person's name can have a device of theirs merged into it."""
+        person = a_contact(workspace, identifiers=(("external_id", "1"),))
+        visitor = a_contact(workspace, identifiers=(("anonymous_id", "a"),))
+        merge_contacts(workspace.id, person, visitor)
+        self.tell(workspace, ("external_id", "1"), ("anonymous_id", "a"), ("email", "eve@example.test"))
+        assert not Identifier.objects.filter(kind="email").exists()
 
     def test_the_first_device_stays_the_primary_one(self, workspace):
         for device in ("a", "b"):
