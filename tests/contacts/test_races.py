@@ -329,7 +329,7 @@ def test_calls_about_one_new_person_at_once_do_not_lock_up():
 
     def call(number, *kinds):
         identifiers = tuple((kind, f"{kind}-{number}@example.test") for kind in kinds)
-        changes = ContactChanges(attributes={kind: number for kind in kinds})
+        changes = ContactChanges(attributes=dict.fromkeys(kinds, number))
         return resolving(
             workspace,
             [
