@@ -41,15 +41,23 @@ _Fact = tuple[str, str]
 _NAMES: Final[tuple[_Fact, ...]] = (("first_name", ""), ("last_name", ""))
 
 
-def merge_contacts(workspace_id: UUID, survivor: Contact, merged: Contact, *, by: str = "") -> Merge:
+def merge_contacts(
+    workspace_id: UUID,
+    survivor: Contact,
+    merged: Contact,
+    *,
+    by: str = "",
+    check: Callable[[], None] = lambda: None,
+) -> Merge:
     """Merge `merged`, with what was merged into it, into `survivor`, or into what that was merged into.
 
-    With very many rows to move the merge is `running` then, and the background does the rest. Raises SelfMerge,
-    AlreadyMerged, MergeCycle, MergeInProgress, ContactNotFound; TryAgain if others win every race.
+    `check` may raise what forbids it, once nobody else can change the two. With very many rows to move the merge is
+    `running` then, and the background does the rest. Raises SelfMerge, AlreadyMerged, MergeCycle, MergeInProgress,
+    ContactNotFound; TryAgain if others win every race.
     """
     if survivor.id == merged.id:
         raise SelfMerge
-    return _retry_on_conflict(lambda: _merge(workspace_id, survivor.id, merged.id, by))
+    return _retry_on_conflict(lambda: _merge(workspace_id, survivor.id, merged.id, by, check))
 
 
 def undo_merge(workspace_id: UUID, merge: Merge) -> Merge:
@@ -99,7 +107,9 @@ def _retry_on_conflict(attempt: Callable[[], Merge]) -> Merge:
     raise TryAgain
 
 
-def _merge(workspace_id: UUID, survivor_id: UUID, merged_id: UUID, by: str) -> Merge:
+def _merge(
+    workspace_id: UUID, survivor_id: UUID, merged_id: UUID, by: str, check: Callable[[], None]
+) -> Merge:
     roots = find(workspace_id, [survivor_id, merged_id]).by_id
     if len(roots) < 2:
         raise ContactNotFound
@@ -110,6 +120,7 @@ def _merge(workspace_id: UUID, survivor_id: UUID, merged_id: UUID, by: str) -> M
         raise AlreadyMerged(roots[merged_id])
     _hold(workspace_id, {root, merged_id}, {root, merged_id})
     check_no_merge_in_progress(workspace_id, {root, merged_id})
+    check()
     person = _MergeGroup(workspace_id, [root, merged_id])
     followers = [contact.id for contact in person.contacts.values() if contact.merged_into_id == merged_id]
     merge = Merge(

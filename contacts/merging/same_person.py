@@ -34,16 +34,27 @@ def merge_same_person(
     TryAgain if others win every race.
     """
     contacts = Contact.objects.in_workspace(workspace_id).in_bulk([survivor_id, other_id])
-    if len(contacts) < 2 or not _covers(workspace_id, word, survivor_id, other_id):
+    if len(contacts) < 2:
         return False
-    if _were_parted(workspace_id, ids_of(workspace_id, survivor_id), ids_of(workspace_id, other_id)):
-        return False
+
+    def check() -> None:
+        if not _covers(workspace_id, word, survivor_id, other_id) or _were_parted(
+            workspace_id, ids_of(workspace_id, survivor_id), ids_of(workspace_id, other_id)
+        ):
+            raise _NotTheSame
+
     try:
-        merge_contacts(workspace_id, contacts[survivor_id], contacts[other_id], by=by)
-    except (AlreadyMerged, MergeCycle, ContactNotFound):
-        # Somebody else was first.
+        # First without locks: most of those who stay apart do so for good.
+        check()
+        merge_contacts(workspace_id, contacts[survivor_id], contacts[other_id], by=by, check=check)
+    except (_NotTheSame, AlreadyMerged, MergeCycle, ContactNotFound):
+        # Or somebody else was first.
         return False
     return True
+
+
+class _NotTheSame(Exception):
+    """The sender's word does not go so far."""
 
 
 def _covers(workspace_id: UUID, word: Word, survivor_id: UUID, other_id: UUID) -> bool:

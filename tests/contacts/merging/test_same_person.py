@@ -2,9 +2,12 @@
 
 import pytest
 
+from contacts.crud import update_contact
+from contacts.identity.lookup import find
 from contacts.merging.merges import merge_contacts, undo_merge
 from contacts.merging.same_person import Word, merge_same_person
 from contacts.models import Merge
+from contacts.references import ContactChanges
 from tests.contacts.factories import a_contact
 
 pytestmark = pytest.mark.django_db
@@ -63,3 +66,16 @@ def test_those_who_were_parted_stay_apart(workspace, word):
     merge_contacts(workspace.id, survivor, a_contact(workspace, first_name="Jo"))
     for first, second in ((survivor, merged), (merged, survivor)):
         assert not merge_same_person(workspace.id, first.id, second.id, word=word)
+
+
+def test_who_gets_an_address_before_the_two_are_locked_is_not_merged_for_a_device(workspace, monkeypatch):
+    survivor = a_contact(workspace, identifiers=(("external_id", "0"),))
+    visitor = a_contact(workspace, identifiers=(DEVICE,))
+
+    def find_after_a_change(*args, **options):
+        update_contact(workspace.id, visitor, ContactChanges(identifiers=(MAILBOX,)))
+        return find(*args, **options)
+
+    monkeypatch.setattr("contacts.merging.merges.find", find_after_a_change)
+    assert not merge_same_person(workspace.id, survivor.id, visitor.id, word=Word.ANONYMOUS)
+    assert not Merge.objects.exists()
