@@ -22,6 +22,10 @@ class CampaignExists(ConflictError):
     code = "campaign_exists"
     message = "A campaign with this name already exists"
 
+    def __init__(self, name: str = "") -> None:
+        super().__init__()
+        self.name = name
+
 
 class InvalidCampaign(InvalidValue):
     """A field other than the definition has an invalid value."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Collection, Iterable
 from datetime import datetime
+from functools import cached_property
 from typing import Any, Final
 from uuid import UUID
 
@@ -11,6 +13,7 @@ from django.db import transaction
 from django.db.models import F, Min
 
 from config import clock
+from config.db.bulk import insert_rows, update_rows
 from events.errors import InvalidCondition
 from events.models import Event, ParkedEffect
 from events.processing.lane_backfills import begin_lanes
@@ -56,6 +59,82 @@ def parked_key_of(rule_id: UUID) -> str:
     return f"rule:{rule_id}"
 
 
+class ScoringRuleEdits:
+    """New and changed rules of a workspace, checked one by one and written together, in one transaction.
+
+    It waits for effects that run under the old rules, and locks the rules that are to be changed.
+    """
+
+    def __init__(self, workspace_id: UUID, rule_ids: Collection[UUID] = ()) -> None:
+        self.workspace_id = workspace_id
+        # Edits of one workspace's rules wait for one another here, so what stands now stands until the commit.
+        bump_rules_version(workspace_id)
+        self._standing = _standing(workspace_id, rule_ids)
+        self._created: list[ScoringRule] = []
+        self._changed: list[ScoringRule] = []
+        self._rescored: list[UUID] = []
+
+    def save(self, rule: ScoringRule, *, rescore: bool = False, **values: Any) -> ScoringRule:
+        """Set values on a rule, as `save_rule` does."""
+        for name, value in values.items():
+            setattr(rule, name, value)
+        validate_rule(rule)
+        now = rule.updated_at = clock.now()
+        if rule._state.adding:
+            rule.created_at = rule.effective_from = now
+            if rescore:
+                self._rescore(rule, now, reevaluates=True)
+            self._created.append(rule)
+            return rule
+        standing = self._standing.get(rule.id)
+        if standing is None:
+            raise ScoringRuleNotFound
+        for name in _RESCORING:
+            setattr(rule, name, getattr(standing, name))
+        is_reevaluating = standing.is_rescoring and standing.rescore_reevaluates
+        is_other_rule = _differs(rule, standing, _EARNING)
+        if rescore or (is_other_rule and is_reevaluating):
+            self._rescore(rule, now, reevaluates=True)
+        else:
+            if is_other_rule:
+                parked = self._parked.get(rule.id, ())
+                rule.effective_from = _first_received(self.workspace_id, parked) or now
+            if _differs(rule, standing, _FOLDING):
+                self._rescore(rule, now, reevaluates=is_reevaluating)
+        self._changed.append(rule)
+        return rule
+
+    def rescore(self, rule: ScoringRule) -> ScoringRule:
+        """Evaluate all history by one of the locked rules, as `rescore_rule` does."""
+        standing = self._standing.get(rule.id)
+        if standing is None:
+            raise ScoringRuleNotFound
+        self._rescore(standing, clock.now(), reevaluates=True)
+        self._changed.append(standing)
+        return standing
+
+    @cached_property
+    def _parked(self) -> dict[UUID, list[UUID]]:
+        return _parked_events(self.workspace_id, self._standing)
+
+    def write(self) -> None:
+        """Write what was created and changed, and start what is to be re-scored."""
+        insert_rows(self._created)
+        standing = ScoringRule.objects.in_workspace(self.workspace_id)
+        update_rows(standing, self._changed, [*_EDITABLE, *_RESCORING])
+        if self._rescored:
+            begin_lanes(RESCORES, self.workspace_id, *self._rescored)
+
+    def _rescore(self, rule: ScoringRule, now: datetime, *, reevaluates: bool) -> None:
+        rule.rescore_started_at = now
+        rule.rescore_lanes_done = 0
+        rule.rescored_at = None
+        rule.rescore_reevaluates = reevaluates
+        if reevaluates:
+            rule.effective_from = None
+        self._rescored.append(rule.id)
+
+
 @transaction.atomic
 def save_rule(rule: ScoringRule, *, rescore: bool = False, **values: Any) -> ScoringRule:
     """Set values on a rule, new or not, and save it.
@@ -67,42 +146,19 @@ def save_rule(rule: ScoringRule, *, rescore: bool = False, **values: Any) -> Sco
     Waits for effects that run under the old rule. Raises InvalidCondition, InvalidScoringRule or
     ScoringRuleNotFound.
     """
-    for name, value in values.items():
-        setattr(rule, name, value)
-    # Edits of one workspace's rules wait for one another here, so what stands now stands until the commit.
-    bump_rules_version(rule.workspace_id)
-    validate_rule(rule)
-    now = rule.updated_at = clock.now()
-    if rule._state.adding:
-        rule.created_at = rule.effective_from = now
-        if rescore:
-            _begin_rescore(rule, now, reevaluates=True)
-        rule.save(force_insert=True)
-        return rule
-    standing = _standing(rule)
-    for name in _RESCORING:
-        setattr(rule, name, getattr(standing, name))
-    is_reevaluating = standing.is_rescoring and standing.rescore_reevaluates
-    is_other_rule = _differs(rule, standing, _EARNING)
-    if rescore or (is_other_rule and is_reevaluating):
-        _begin_rescore(rule, now, reevaluates=True)
-    else:
-        if is_other_rule:
-            rule.effective_from = _unevaluated_since(rule) or now
-        if _differs(rule, standing, _FOLDING):
-            _begin_rescore(rule, now, reevaluates=is_reevaluating)
-    rule.save(update_fields=[*_EDITABLE, *_RESCORING])
+    edits = ScoringRuleEdits(rule.workspace_id, [] if rule._state.adding else [rule.id])
+    edits.save(rule, rescore=rescore, **values)
+    edits.write()
     return rule
 
 
 @transaction.atomic
 def rescore_rule(rule: ScoringRule) -> ScoringRule:
     """Evaluate all history by the rule, in the background. Raises ScoringRuleNotFound."""
-    bump_rules_version(rule.workspace_id)
-    standing = _standing(rule)
-    _begin_rescore(standing, clock.now(), reevaluates=True)
-    standing.save(update_fields=_RESCORING)
-    return standing
+    edits = ScoringRuleEdits(rule.workspace_id, [rule.id])
+    rescored = edits.rescore(rule)
+    edits.write()
+    return rescored
 
 
 @transaction.atomic
@@ -147,37 +203,30 @@ def rule_warnings(rule: ScoringRule) -> list[str]:
     return find_rule_warnings(rule.workspace_id, tree, about=rule.event_name)
 
 
-def _standing(rule: ScoringRule) -> ScoringRule:
-    standing = (
-        ScoringRule.objects.in_workspace(rule.workspace_id).filter(id=rule.id).select_for_update().first()
-    )
-    if standing is None:
-        raise ScoringRuleNotFound
-    return standing
+def _standing(workspace_id: UUID, rule_ids: Collection[UUID]) -> dict[UUID, ScoringRule]:
+    """Lock rules. Returns them by id."""
+    if not rule_ids:
+        return {}
+    rules = ScoringRule.objects.in_workspace(workspace_id).filter(id__in=rule_ids).select_for_update()
+    return {rule.id: rule for rule in rules.order_by("id")}
 
 
 def _differs(rule: ScoringRule, standing: ScoringRule, names: tuple[str, ...]) -> bool:
     return any(getattr(rule, name) != getattr(standing, name) for name in names)
 
 
-def _begin_rescore(rule: ScoringRule, now: datetime, *, reevaluates: bool) -> None:
-    rule.rescore_started_at = now
-    rule.rescore_lanes_done = 0
-    rule.rescored_at = None
-    rule.rescore_reevaluates = reevaluates
-    if reevaluates:
-        rule.effective_from = None
-    begin_lanes(RESCORES, rule.workspace_id, rule.id)
+def _parked_events(workspace_id: UUID, rule_ids: Collection[UUID]) -> dict[UUID, list[UUID]]:
+    """Return the ids of the events that wait for failed rules, by rule."""
+    rules = {parked_key_of(rule_id): rule_id for rule_id in rule_ids}
+    parked = ParkedEffect.objects.in_workspace(workspace_id).filter(effect=EFFECT, subject__in=rules)
+    found: dict[UUID, list[UUID]] = defaultdict(list)
+    for key, event_ids in parked.values_list("subject", "event_ids"):
+        found[rules[key]] += event_ids
+    return found
 
 
-def _unevaluated_since(rule: ScoringRule) -> datetime | None:
-    """Return when the first event waiting for a failed rule was received; no later one has been evaluated."""
-    parked = (
-        ParkedEffect.objects.in_workspace(rule.workspace_id)
-        .filter(effect=EFFECT, subject=parked_key_of(rule.id))
-        .values_list("event_ids", flat=True)
-    )
-    event_ids = [event_id for ids in parked for event_id in ids]
-    events = Event.objects.by_ids(rule.workspace_id, event_ids)
+def _first_received(workspace_id: UUID, event_ids: Collection[UUID]) -> datetime | None:
+    """Return when the first of the events that wait for a rule was received; no later one has been evaluated."""
+    events = Event.objects.by_ids(workspace_id, event_ids)
     earliest: datetime | None = events.aggregate(first=Min("received_at"))["first"]
     return earliest

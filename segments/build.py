@@ -79,8 +79,8 @@ def progress_of(segment: Segment) -> BuildProgress:
     )
 
 
-def start_build(segment: Segment, raw: dict[str, Any], *, publishes: bool, now: datetime) -> None:
-    """Make a rule the segment's draft and start its build, in the edit's transaction, with the rules locked."""
+def set_draft(segment: Segment, raw: dict[str, Any], *, publishes: bool, now: datetime) -> None:
+    """Make a rule the draft of a segment that is about to be saved; `start_builds` has it built."""
     retire(segment, segment.draft_version)
     segment.draft_rule, segment.draft_version = raw, ids.uuid7()
     segment.build, segment.build_publishes = Segment.Build.RUNNING, publishes
@@ -89,8 +89,13 @@ def start_build(segment: Segment, raw: dict[str, Any], *, publishes: bool, now: 
     segment.build_total = _contact_count(segment.workspace_id)
     if segment.parked_at is None:
         segment.error = ""
-    register_aggregates(segment.workspace_id, aggregates_of_rule(parse_rule(raw)))
-    begin_lanes(BUILDS.path, segment.workspace_id, segment.id)
+
+
+def start_builds(workspace_id: UUID, segments: Sequence[Segment]) -> None:
+    """Start the builds of drafts, in the edit's transaction, with the rules locked."""
+    drafts = [parse_rule(segment.draft_rule) for segment in segments]
+    register_aggregates(workspace_id, frozenset().union(*map(aggregates_of_rule, drafts)))
+    begin_lanes(BUILDS.path, workspace_id, *[segment.id for segment in segments])
 
 
 @read_once

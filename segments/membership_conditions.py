@@ -3,6 +3,7 @@
 from collections.abc import Collection
 from uuid import UUID
 
+from config.db.read_once import is_reading_once, read_once
 from config.db.sql import Sql, sql
 from segments.models import Segment
 
@@ -18,8 +19,15 @@ def membership(segment_id: UUID) -> tuple[Sql, Sql]:
 
 def known_segments(workspace_id: UUID, segment_ids: Collection[UUID]) -> set[UUID]:
     """Return which of the segments exist in the workspace."""
+    if is_reading_once():
+        return _all_segments(workspace_id) & set(segment_ids)
     rows = Segment.objects.in_workspace(workspace_id).filter(id__in=segment_ids)
     return set(rows.values_list("id", flat=True))
+
+
+@read_once
+def _all_segments(workspace_id: UUID) -> set[UUID]:
+    return set(Segment.objects.in_workspace(workspace_id).values_list("id", flat=True))
 
 
 # A static segment's rows stay with the contact that was put in; the survivor of a merge is in by them.

@@ -32,33 +32,28 @@ from campaigns.configuration.serializers import (
     SegmentFileSerializer,
     TemplateFileSerializer,
 )
-from campaigns.journeys.lifecycle import (
-    activate_campaign,
-    archive_campaign,
-    create_campaign,
-    delete_campaign,
-    update_campaign,
-)
+from campaigns.journeys.lifecycle import CampaignEdits, archive_campaign, delete_campaign
 from campaigns.messaging.channel_settings import channels_of, save_channel
-from campaigns.messaging.templates import delete_template, save_template
+from campaigns.messaging.templates import TemplateEdits, delete_template
 from campaigns.models import Campaign, ChannelSettings, Template
 from campaigns.models.messages import Channel
 from config.files.documents import InvalidDocument, is_same
 from config.values.names import composed
 from contacts.errors import InvalidFieldFormat
 from contacts.models import Field
-from contacts.profiles.fields import create_field, delete_field, update_field
+from contacts.profiles.fields import FieldEdits, delete_field
 from events.api.serializers import specs_from
 from events.models import EventDefinition, EventProperty
-from events.stream.definitions import create_definition, delete_definition, replace_definition
+from events.stream.definitions import DefinitionEdits, delete_definition
 from scoring.models import ScoringRule
-from scoring.rules import delete_rule, save_rule
-from segments.definitions import create_segment, delete_segment, update_segment
+from scoring.rules import ScoringRuleEdits, delete_rule
+from segments.definitions import SegmentEdits, delete_segment
 from segments.models import Segment
 from workspaces.models import Workspace
 
 REQUIRED: Final = object()
 """In a kind's keys: the file must say it."""
+_PROPERTY: Final[Mapping[str, Any]] = {"name": None, "type": None, "description": "", "suggestedValues": []}
 _FIXED: Final = "It cannot be changed: delete the object first."
 
 
@@ -92,8 +87,12 @@ class Kind(ABC):
         """Return what there is, by id."""
 
     @abstractmethod
-    def save(self, target: Target, row: Any | None, values: dict[str, Any]) -> Any:
-        """Create an object or change it by the kind's service. Returns the row. Raises domain errors."""
+    def edits(self, target: Target, wanted: Mapping[str, Any | None]) -> Any:
+        """Return the edits of the kind's service, for objects by name: their rows, or None where they are new."""
+
+    @abstractmethod
+    def save(self, target: Target, edits: Any, row: Any | None, values: dict[str, Any]) -> None:
+        """Have an object created or changed by the edits. Raises domain errors."""
 
     def delete(self, target: Target, row: Any) -> None:
         """Delete an object. Raises a DomainError where others need it."""
@@ -176,15 +175,34 @@ class _Definitions(Kind):
             "properties": row.declared_properties,  # type: ignore[attr-defined]  # of `rows`
         }
 
-    def save(self, target: Target, row: EventDefinition | None, values: dict[str, Any]) -> EventDefinition:
+    def completed(self, document: Mapping[str, Any]) -> dict[str, Any]:
+        whole = super().completed(document)
+        properties = whole["properties"]
+        if isinstance(properties, list):
+            whole["properties"] = [
+                {**_PROPERTY, **item} if isinstance(item, Mapping) else item for item in properties
+            ]
+        return whole
+
+    def edits(self, target: Target, wanted: Mapping[str, EventDefinition | None]) -> DefinitionEdits:
+        return DefinitionEdits(
+            target.workspace.id,
+            names=[name for name, row in wanted.items() if row is None],
+            definition_ids=[row.id for row in wanted.values() if row is not None],
+        )
+
+    def save(
+        self, target: Target, edits: DefinitionEdits, row: EventDefinition | None, values: dict[str, Any]
+    ) -> None:
         more: dict[str, Any] = {
             "description": values["description"],
             "late_after_hours": values["late_after_hours"],
             "properties": specs_from(values["properties"]),
         }
         if row is None:
-            return create_definition(target.workspace.id, values["name"], **more)
-        return replace_definition(row, **more)
+            edits.create(values["name"], **more)
+        else:
+            edits.replace(row, **more)
 
     def delete(self, target: Target, row: EventDefinition) -> None:
         delete_definition(row)
@@ -201,12 +219,16 @@ class _Fields(Kind):
     def name_in(self, document: Mapping[str, Any]) -> str:
         return composed(super().name_in(document))
 
-    def save(self, target: Target, row: Field | None, values: dict[str, Any]) -> Field:
+    def edits(self, target: Target, wanted: Mapping[str, Field | None]) -> FieldEdits:
+        return FieldEdits(target.workspace.id)
+
+    def save(self, target: Target, edits: FieldEdits, row: Field | None, values: dict[str, Any]) -> None:
         try:
             if row is None:
-                return create_field(target.workspace.id, values["name"], values["type"], values["format"])
-            _check_fixed(row, values, "type")
-            return update_field(target.workspace, row, format=values["format"])
+                edits.create(values["name"], values["type"], values["format"])
+            else:
+                _check_fixed(row, values, "type")
+                edits.change_format(row, values["format"])
         except InvalidFieldFormat as error:
             raise InvalidDocument("format", error.sentence) from error
 
@@ -235,8 +257,12 @@ class _Channels(Kind):
     def name_of(self, row: ChannelSettings) -> str:
         return row.channel.upper()
 
-    def save(self, target: Target, row: ChannelSettings | None, values: dict[str, Any]) -> ChannelSettings:
-        return save_channel(target.workspace.id, values.pop("channel"), **values)
+    def edits(self, target: Target, wanted: Mapping[str, ChannelSettings | None]) -> None:
+        return None
+
+    def save(self, target: Target, edits: None, row: ChannelSettings | None, values: dict[str, Any]) -> None:
+        # There are a few, and each releases what it no longer holds back.
+        save_channel(target.workspace.id, values.pop("channel"), **values)
 
     def is_deletable(self, row: ChannelSettings) -> bool:
         return False
@@ -262,12 +288,16 @@ class _Templates(Kind):
     def rows(self, workspace_id: UUID) -> Iterable[Template]:
         return Template.objects.in_workspace(workspace_id).order_by("id")
 
-    def save(self, target: Target, row: Template | None, values: dict[str, Any]) -> Template:
+    def edits(self, target: Target, wanted: Mapping[str, Template | None]) -> TemplateEdits:
+        return TemplateEdits(target.workspace.id)
+
+    def save(
+        self, target: Target, edits: TemplateEdits, row: Template | None, values: dict[str, Any]
+    ) -> None:
         if row is not None:
             _check_fixed(row, values, "channel")
-        saved = save_template(row or Template(workspace=target.workspace), **values)
+        saved = edits.save(row or Template(workspace=target.workspace), **values)
         target.names.by_id[TEMPLATE][saved.id] = saved.name
-        return saved
 
     def delete(self, target: Target, row: Template) -> None:
         delete_template(row)
@@ -308,18 +338,18 @@ class _Segments(Kind):
         except ValueError as error:
             raise InvalidDocument("rules", f"The segments would build on themselves: {error}.") from error
 
-    def save(self, target: Target, row: Segment | None, values: dict[str, Any]) -> Segment:
+    def edits(self, target: Target, wanted: Mapping[str, Segment | None]) -> SegmentEdits:
+        return SegmentEdits(target.workspace.id, _standing(wanted))
+
+    def save(self, target: Target, edits: SegmentEdits, row: Segment | None, values: dict[str, Any]) -> None:
         if row is None:
-            saved = create_segment(target.workspace.id, **values)
+            saved = edits.create(**values)
         else:
             _check_fixed(row, values, "evaluation")
             if is_same(values["raw"], wanted_rule(row)):
                 values["raw"] = None  # a draft that waits for somebody goes on waiting
-            saved = update_segment(
-                target.workspace.id, row, **{name: values[name] for name in values if name != "evaluation"}
-            )
+            saved = edits.update(row, **{name: values[name] for name in values if name != "evaluation"})
         target.names.by_id[SEGMENT][saved.id] = saved.name
-        return saved
 
     def delete(self, target: Target, row: Segment) -> None:
         delete_segment(target.workspace.id, row)
@@ -348,8 +378,13 @@ class _ScoringRules(Kind):
     def renamed(self, document: dict[str, Any], rename: Rename) -> dict[str, Any]:
         return {**document, "condition": rename_in_rule(document.get("condition"), "condition", rename)}
 
-    def save(self, target: Target, row: ScoringRule | None, values: dict[str, Any]) -> ScoringRule:
-        return save_rule(row or ScoringRule(workspace=target.workspace), **values)
+    def edits(self, target: Target, wanted: Mapping[str, ScoringRule | None]) -> ScoringRuleEdits:
+        return ScoringRuleEdits(target.workspace.id, _standing(wanted))
+
+    def save(
+        self, target: Target, edits: ScoringRuleEdits, row: ScoringRule | None, values: dict[str, Any]
+    ) -> None:
+        edits.save(row or ScoringRule(workspace=target.workspace), **values)
 
     def delete(self, target: Target, row: ScoringRule) -> None:
         delete_rule(row)
@@ -396,19 +431,22 @@ class _Campaigns(Kind):
         placed = {"name": whole.pop("name", None), "status": status}
         return {key: value for key, value in placed.items() if value is not None} | whole
 
-    def save(self, target: Target, row: Campaign | None, values: dict[str, Any]) -> Campaign:
+    def edits(self, target: Target, wanted: Mapping[str, Campaign | None]) -> CampaignEdits:
+        return CampaignEdits(target.workspace.id, _standing(wanted))
+
+    def save(
+        self, target: Target, edits: CampaignEdits, row: Campaign | None, values: dict[str, Any]
+    ) -> None:
         is_active = values.pop("status", None) is not None
         definition: dict[str, Any] | None = _whole_definition(values.pop("definition"))
-        workspace_id = target.workspace.id
         if row is None:
-            saved = create_campaign(workspace_id, definition=definition, allow_past=True, **values)
+            saved = edits.create(definition=definition, allow_past=True, **values)
         else:
             if is_same(definition, _whole_definition(row.draft)):
                 definition = None  # another spelling of the same is no other version
-            saved = update_campaign(workspace_id, row, definition=definition, allow_past=True, **values)
+            saved = edits.update(row, definition=definition, allow_past=True, **values)
         if is_active and not serves_draft(saved):
-            return activate_campaign(workspace_id, saved, actor=target.actor)
-        return saved
+            edits.activate(saved, actor=target.actor)
 
     def delete(self, target: Target, row: Campaign) -> None:
         if row.active_version is None:
@@ -449,6 +487,10 @@ def serves_draft(campaign: Campaign) -> bool:
 
 def _whole_definition(raw: Mapping[str, Any] | None) -> dict[str, Any]:
     return {**EMPTY_DEFINITION, **(raw or {})}
+
+
+def _standing(wanted: Mapping[str, Any | None]) -> list[UUID]:
+    return [row.id for row in wanted.values() if row is not None]
 
 
 def _check_fixed(row: Any, values: dict[str, Any], name: str) -> None:

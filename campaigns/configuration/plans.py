@@ -234,21 +234,34 @@ def _save_all(
     kind: Kind, target: Target, wanted: Mapping[str, Document], standing: Mapping[str, Entry]
 ) -> bool:
     """Save what differs. Returns whether something did. Raises InvalidConfiguration."""
-    is_saved = False
     with _faults_of(kind, kind.folder):
         order = kind.ordered({name: document.value for name, document in wanted.items()})
-    for name in order:
-        path, document = wanted[name].path, kind.completed(wanted[name].value)
-        entry = standing.get(name)
-        if entry is not None and entry.spelling == spelling(document):
-            continue
-        with _faults_of(kind, path):
-            if entry is None and name != name.strip():
+    completed = {name: kind.completed(wanted[name].value) for name in order}
+    differing = [
+        name for name in order if name not in standing or standing[name].spelling != spelling(completed[name])
+    ]
+    if not differing:
+        return False
+    rows = {name: copy(standing[name].row) if name in standing else None for name in differing}
+    edits = kind.edits(target, rows)
+    for name in differing:
+        with _faults_of(kind, wanted[name].path):
+            if rows[name] is None and name != name.strip():
                 raise InvalidDocument(kind.key, "It begins or ends with a space.")
-            row = copy(entry.row) if entry is not None else None
-            kind.save(target, row, kind.values_in(target, row, document))
-        is_saved = True
-    return is_saved
+            kind.save(target, edits, rows[name], kind.values_in(target, rows[name], completed[name]))
+    if edits is not None:
+        _write(kind, edits, wanted)
+    return True
+
+
+def _write(kind: Kind, edits: Any, wanted: Mapping[str, Document]) -> None:
+    """Write all edits of a kind. Raises InvalidConfiguration, with the file of the name that an error is of."""
+    try:
+        edits.write()
+    except DomainError as error:
+        named = wanted.get(getattr(error, "name", ""))
+        with _faults_of(kind, named.path if named is not None else kind.folder):
+            raise
 
 
 def _prune(

@@ -28,6 +28,7 @@ from campaigns.wake_ups import campaign_wake_ups
 from config import clock, ids
 from config.beat_schedule import PROCESS_DUE_BROADCASTS
 from config.db.backfill import Backfill, Batch
+from config.db.bulk import insert_rows
 from config.http.rendering import iso_millis
 from config.runtime.beat_notifications import notify_beat
 from contacts.identity.lookup import find
@@ -50,7 +51,29 @@ def schedule_broadcast(
 
     `scheduled_at`: the time in the schedule trigger, if one plans it. `actor`: recorded in the broadcast's changes.
     """
-    broadcast = Broadcast.objects.create(
+    broadcast = new_broadcast(
+        campaign,
+        at=at,
+        segment_id=segment_id,
+        contact_ids=contact_ids,
+        scheduled_at=scheduled_at,
+        actor=actor,
+    )
+    schedule_broadcasts(campaign.workspace_id, [broadcast])
+    return broadcast
+
+
+def new_broadcast(
+    campaign: Campaign,
+    *,
+    at: datetime,
+    segment_id: UUID | None = None,
+    contact_ids: list[UUID] | None = None,
+    scheduled_at: datetime | None = None,
+    actor: str = "",
+) -> Broadcast:
+    """Return a broadcast as `schedule_broadcast` describes it, which is not saved yet."""
+    return Broadcast(
         workspace_id=campaign.workspace_id,
         campaign=campaign,
         segment_id=segment_id,
@@ -60,9 +83,14 @@ def schedule_broadcast(
         scheduled_at=scheduled_at,
         changes=[_change_entry("planned", actor, at)],
     )
-    campaign_wake_ups.wake(campaign.workspace_id)
-    notify_beat(PROCESS_DUE_BROADCASTS, at)
-    return broadcast
+
+
+def schedule_broadcasts(workspace_id: UUID, broadcasts: Sequence[Broadcast]) -> None:
+    """Save new broadcasts, and have them processed when they are due."""
+    insert_rows(broadcasts)
+    if broadcasts:
+        campaign_wake_ups.wake(workspace_id)
+        notify_beat(PROCESS_DUE_BROADCASTS, min(broadcast.due_at for broadcast in broadcasts))
 
 
 def is_past(moment: datetime) -> bool:

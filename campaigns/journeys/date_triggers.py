@@ -38,6 +38,8 @@ MAX_DELAY: Final = timedelta(hours=72)
 BATCH_SIZE: Final = 1_000
 _TICK: Final = timedelta(microseconds=1)
 CONTACT_CHANGE_EVENTS: Final = frozenset({CONTACT_CREATED, CONTACT_UPDATED, *MERGE_EVENTS})
+Served = Sequence[tuple[Campaign, CampaignVersion]]
+"""Versions that serve or have served, each with its campaign."""
 
 
 def process_date_triggers(batch: EffectBatch, plan: CampaignPlan) -> None:
@@ -55,22 +57,30 @@ def process_date_triggers(batch: EffectBatch, plan: CampaignPlan) -> None:
     _schedule_next(batch.workspace_id, list(plan.dates.values()), people, changed, zone, batch.now)
 
 
-def start_date_backfill(campaign: Campaign, version: CampaignVersion) -> None:
-    """Have a version's timers scheduled for all contacts in the background, if it has date triggers.
+def start_date_backfills(workspace_id: UUID, serving: Served) -> None:
+    """Have timers scheduled for all contacts in the background, for those versions that have date triggers.
 
     Call it with the rules held by an edit.
     """
-    if any(True for _ in active_date_triggers(to_active_campaign(campaign, version))):
-        begin_lanes(DATES.path, version.workspace_id, version.id)
+    dated = [
+        version.id
+        for campaign, version in serving
+        if any(True for _ in active_date_triggers(to_active_campaign(campaign, version)))
+    ]
+    if dated:
+        begin_lanes(DATES.path, workspace_id, *dated)
 
 
-def cancel_date_timers(workspace_id: UUID, campaign: Campaign, version: CampaignVersion) -> None:
-    """Cancel a version's date timers and the backfill of them; with the rules held by an edit."""
-    cancel_lanes(DATES.path, workspace_id, version.id)
-    with suppress(InvalidDefinition):  # an unreadable definition has no timers
-        date_triggers = active_date_triggers(to_active_campaign(campaign, version))
-        if timer_keys := [date_trigger.timer_key for date_trigger in date_triggers]:
-            cancel_timers(workspace_id, timer_keys=timer_keys)
+def cancel_date_timers(workspace_id: UUID, served: Served) -> None:
+    """Cancel the date timers of versions and the backfills of them; with the rules held by an edit."""
+    cancel_lanes(DATES.path, workspace_id, *[version.id for _, version in served])
+    timer_keys: list[UUID] = []
+    for campaign, version in served:
+        with suppress(InvalidDefinition):  # an unreadable definition has no timers
+            date_triggers = active_date_triggers(to_active_campaign(campaign, version))
+            timer_keys += [date_trigger.timer_key for date_trigger in date_triggers]
+    if timer_keys:
+        cancel_timers(workspace_id, timer_keys=timer_keys)
 
 
 def schedule_dates(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 from uuid import UUID
 
@@ -15,6 +15,7 @@ from campaigns.journeys.definition.references import referenced_segments
 from campaigns.journeys.definition.steps import CallWebhookStep, SendStep
 from campaigns.messaging import liquid
 from campaigns.models import Template
+from config.db.read_once import is_reading_once, read_once
 from config.values.json_size import has_too_many_keys
 from events.rules.parser import declared_types
 from segments.membership_conditions import known_segments
@@ -43,8 +44,7 @@ def check_definition(
 
 
 def _check_templates(workspace_id: UUID, definition: Definition, raw: Mapping[str, Any]) -> None:
-    templates = Template.objects.in_workspace(workspace_id).filter(id__in=definition.template_ids)
-    channels = dict(templates.values_list("id", "channel"))
+    channels = _channels_of(workspace_id, definition.template_ids)
     for place, node in enumerate((raw.get("workflow") or {}).get("nodes") or ()):
         step = definition.nodes[node["id"]].step
         if not isinstance(step, SendStep):
@@ -54,6 +54,19 @@ def _check_templates(workspace_id: UUID, definition: Definition, raw: Mapping[st
             raise InvalidDefinition(path, "There is no such template.")
         if channels[step.template_id] != step.channel:
             raise InvalidDefinition(path, "The template is for another channel.")
+
+
+def _channels_of(workspace_id: UUID, template_ids: Collection[UUID]) -> dict[UUID, str]:
+    """Return the channels of templates that exist."""
+    if is_reading_once():
+        return _all_channels(workspace_id)
+    templates = Template.objects.in_workspace(workspace_id).filter(id__in=template_ids)
+    return dict(templates.values_list("id", "channel"))
+
+
+@read_once
+def _all_channels(workspace_id: UUID) -> dict[UUID, str]:
+    return dict(Template.objects.in_workspace(workspace_id).values_list("id", "channel"))
 
 
 def _check_calls(definition: Definition, raw: Mapping[str, Any]) -> None:

@@ -6,8 +6,9 @@ Every change locks the workspace's rules, so no event is missed between two vers
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -22,9 +23,14 @@ from campaigns.errors import (
     InvalidDefinition,
     WrongStatus,
 )
-from campaigns.journeys.broadcasts import is_past, schedule_broadcast
+from campaigns.journeys.broadcasts import (
+    is_past,
+    new_broadcast,
+    schedule_broadcast,
+    schedule_broadcasts,
+)
 from campaigns.journeys.correlation import correlation_value_at
-from campaigns.journeys.date_triggers import cancel_date_timers, start_date_backfill
+from campaigns.journeys.date_triggers import cancel_date_timers, start_date_backfills
 from campaigns.journeys.definition.parser import Definition, parse_definition
 from campaigns.journeys.definition.triggers import ScheduleTrigger, Trigger
 from campaigns.journeys.definition_checks import check_definition
@@ -37,6 +43,7 @@ from campaigns.models.messages import Channel
 from campaigns.reasons import Reason
 from campaigns.wake_ups import campaign_wake_ups, enrollment_wake_ups
 from config import clock, ids
+from config.db.bulk import insert_rows, update_rows
 from contacts.identity.lookup import find
 from contacts.models import Contact
 from events.models import Event
@@ -44,6 +51,16 @@ from events.processing.passes import bump_rules_version, lock_rules
 from segments.membership_conditions import known_segments
 
 EDITABLE: Final = ("name", "description", "type", "starts_at", "ends_at", "priority", *SENDERS)
+_WRITTEN: Final = (
+    *EDITABLE,
+    "draft",
+    "status",
+    "active_version",
+    "activated_at",
+    "parked_at",
+    "error",
+    "updated_at",
+)
 _ARCHIVE_BATCH_SIZE: Final = 5_000
 _IN_PAST: Final = "It lies in the past."
 
@@ -56,43 +73,164 @@ def get_campaign(workspace_id: UUID, campaign_id: UUID) -> Campaign:
     return campaign
 
 
-@transaction.atomic
-def create_campaign(
-    workspace_id: UUID,
-    *,
-    name: str,
-    definition: Mapping[str, Any] | None = None,
-    allow_past: bool = False,
-    **values: Any,
-) -> Campaign:
-    """Create a draft. `values`: fields of EDITABLE; `allow_past`: it may say starts that have passed.
+@dataclass(frozen=True, slots=True)
+class _Activation:
+    """A version that is to serve, and its broadcasts: those to plan, and the planned ones that it keeps."""
 
+    campaign: Campaign
+    old: CampaignVersion | None
+    version: CampaignVersion
+    broadcasts: list[Broadcast]
+    kept: set[UUID]
+
+
+class CampaignEdits:
+    """New, changed and activated campaigns of a workspace, checked one by one and written in one transaction.
+
+    The campaigns that are to be changed are locked, after the workspace's rules.
+    """
+
+    def __init__(self, workspace_id: UUID, campaign_ids: Collection[UUID] = ()) -> None:
+        self.workspace_id = workspace_id
+        self._held = _lock_campaigns(workspace_id, campaign_ids) if campaign_ids else {}
+        self._holds_rules = bool(campaign_ids)
+        self._created: dict[UUID, Campaign] = {}
+        self._changed: dict[UUID, Campaign] = {}
+        self._activations: list[_Activation] = []
+        self._restarted: list[tuple[Campaign, CampaignVersion]] = []
+        self._wakes = False
+
+    def create(
+        self,
+        *,
+        name: str,
+        definition: Mapping[str, Any] | None = None,
+        allow_past: bool = False,
+        **values: Any,
+    ) -> Campaign:
+        """Return a new draft, as `create_campaign` does."""
+        campaign = Campaign(workspace_id=self.workspace_id)
+        definition = definition if definition is not None else {}
+        _assign(campaign, {"name": name, **values}, definition, allow_past=allow_past)
+        self._created[campaign.id] = campaign
+        return campaign
+
+    def update(
+        self,
+        campaign: Campaign,
+        *,
+        definition: Mapping[str, Any] | None = None,
+        allow_past: bool = False,
+        **values: Any,
+    ) -> Campaign:
+        """Change one of the locked campaigns, as `update_campaign` does."""
+        locked = self._campaign(campaign)
+        if locked.status == Campaign.Status.ARCHIVED:
+            raise WrongStatus(locked.status, "it can be changed no more")
+        _assign(locked, values, definition, allow_past=allow_past)
+        self._changed[locked.id] = locked
+        return locked
+
+    def activate(self, campaign: Campaign, *, actor: str = "") -> Campaign:
+        """Make the draft of a new or locked campaign the active version, as `activate_campaign` does."""
+        if not self._holds_rules:
+            bump_rules_version(self.workspace_id)
+            self._holds_rules = True
+        locked = self._campaign(campaign)
+        if locked.status == Campaign.Status.ARCHIVED:
+            raise WrongStatus(locked.status, "it can be started no more")
+        definition = check_definition(self.workspace_id, locked.draft)
+        now = clock.now()
+        old = locked.active_version
+        if old is None or not _is_same(old.definition, locked.draft):
+            self._activate_version(locked, definition, now, actor)
+        elif locked.status == Campaign.Status.COMPLETED:
+            # Its timers were not maintained meanwhile.
+            self._restarted.append((locked, old))
+        _unpark(locked)
+        locked.status = Campaign.Status.ACTIVE
+        locked.activated_at = locked.activated_at or now
+        self._wakes = True
+        if locked.id not in self._created:
+            self._changed[locked.id] = locked
+        return locked
+
+    def write(self) -> None:
+        """Write what was created, changed and activated. Raises CampaignExists."""
+        created, changed = list(self._created.values()), list(self._changed.values())
+        for campaign in [*created, *changed]:
+            campaign.updated_at = clock.now()
+        with _unique_names(self.workspace_id, created):
+            insert_rows(created)
+            insert_rows([activation.version for activation in self._activations])
+            update_rows(Campaign.objects.in_workspace(self.workspace_id), changed, _WRITTEN)
+        replaced = [each for each in self._activations if each.old is not None]
+        self._end_replaced(replaced)
+        serving = [(each.campaign, each.version) for each in self._activations]
+        start_date_backfills(self.workspace_id, [*serving, *self._restarted])
+        schedule_broadcasts(self.workspace_id, [new for each in self._activations for new in each.broadcasts])
+        if self._wakes:
+            enrollment_wake_ups.wake(self.workspace_id)
+            campaign_wake_ups.wake(self.workspace_id)
+
+    def _campaign(self, campaign: Campaign) -> Campaign:
+        found = self._created.get(campaign.id) or self._held.get(campaign.id)
+        if found is None:
+            raise CampaignNotFound
+        return found
+
+    def _activate_version(
+        self, campaign: Campaign, definition: Definition, now: datetime, actor: str
+    ) -> None:
+        """Create a version from the draft and make it the active one."""
+        old = campaign.active_version
+        version = campaign.active_version = CampaignVersion(
+            workspace_id=campaign.workspace_id,
+            campaign=campaign,
+            number=((old and old.number) or 0) + 1,
+            definition=campaign.draft,
+            actor=actor,
+        )
+        planned = _plan_broadcasts(campaign, definition, now, actor, has_planned=old is not None)
+        self._activations.append(_Activation(campaign, old, version, *planned))
+
+    def _end_replaced(self, replaced: Sequence[_Activation]) -> None:
+        """Cancel the date timers of versions that serve no more, and planned broadcasts that are not kept."""
+        if not replaced:
+            return
+        cancel_date_timers(self.workspace_id, [(each.campaign, each.old) for each in replaced if each.old])
+        unbegun = Broadcast.objects.in_workspace(self.workspace_id).filter(
+            campaign__in=[each.campaign for each in replaced],
+            finished_at=None,
+            cursor=Broadcast.START,
+            due_at__gt=clock.now(),
+        )
+        unbegun.exclude(id__in={kept for each in replaced for kept in each.kept}).delete()
+
+
+@transaction.atomic
+def create_campaign(workspace_id: UUID, **values: Any) -> Campaign:
+    """Create a draft of the values of `CampaignEdits.create`.
+
+    They are a definition and fields of EDITABLE; `allow_past`: it may say starts that have passed.
     Raises CampaignExists, InvalidCampaign, InvalidDefinition.
     """
-    campaign = Campaign(workspace_id=workspace_id)
-    definition = definition if definition is not None else {}
-    _assign(campaign, {"name": name, **values}, definition, allow_past=allow_past)
-    return _save(campaign)
+    edits = CampaignEdits(workspace_id)
+    campaign = edits.create(**values)
+    edits.write()
+    return campaign
 
 
 @transaction.atomic
-def update_campaign(
-    workspace_id: UUID,
-    campaign: Campaign,
-    *,
-    definition: Mapping[str, Any] | None = None,
-    allow_past: bool = False,
-    **values: Any,
-) -> Campaign:
-    """Update a campaign; the definition only as a draft, until the next activation. `allow_past`: as for a new one.
+def update_campaign(workspace_id: UUID, campaign: Campaign, **values: Any) -> Campaign:
+    """Update a campaign; the definition only as a draft, until the next activation. `values`: as for a new one.
 
     Raises CampaignNotFound, CampaignExists, InvalidCampaign, InvalidDefinition, WrongStatus.
     """
-    locked = _lock_campaign(workspace_id, campaign)
-    if locked.status == Campaign.Status.ARCHIVED:
-        raise WrongStatus(locked.status, "it can be changed no more")
-    _assign(locked, values, definition, allow_past=allow_past)
-    return _save(locked)
+    edits = CampaignEdits(workspace_id, [campaign.id])
+    changed = edits.update(campaign, **values)
+    edits.write()
+    return changed
 
 
 @transaction.atomic
@@ -101,23 +239,10 @@ def activate_campaign(workspace_id: UUID, campaign: Campaign, *, actor: str = ""
 
     `actor`: recorded with the version. Raises CampaignNotFound, InvalidDefinition, WrongStatus.
     """
-    locked = _lock_campaign(workspace_id, campaign)
-    if locked.status == Campaign.Status.ARCHIVED:
-        raise WrongStatus(locked.status, "it can be started no more")
-    definition = check_definition(workspace_id, locked.draft)
-    now = clock.now()
-    if locked.active_version is None or not _is_same(locked.active_version.definition, locked.draft):
-        _activate_version(locked, definition, now, actor)
-    elif locked.status == Campaign.Status.COMPLETED:
-        # Its timers were not maintained meanwhile.
-        start_date_backfill(locked, locked.active_version)
-    _unpark(locked)
-    locked.status = Campaign.Status.ACTIVE
-    locked.activated_at = locked.activated_at or now
-    _save(locked)
-    enrollment_wake_ups.wake(workspace_id)
-    campaign_wake_ups.wake(workspace_id)
-    return locked
+    edits = CampaignEdits(workspace_id, [campaign.id])
+    active = edits.activate(campaign, actor=actor)
+    edits.write()
+    return active
 
 
 @transaction.atomic
@@ -154,7 +279,7 @@ def archive_campaign(workspace_id: UUID, campaign: Campaign) -> Campaign:
     locked = _lock_campaign(workspace_id, campaign)
     locked.status = Campaign.Status.ARCHIVED
     if locked.active_version is not None:
-        cancel_date_timers(workspace_id, locked, locked.active_version)
+        cancel_date_timers(workspace_id, [(locked, locked.active_version)])
     Broadcast.objects.in_workspace(workspace_id).filter(campaign=locked, finished_at=None).update(
         finished_at=clock.now()
     )
@@ -315,52 +440,41 @@ def broadcast_campaign(
     )
 
 
-def _activate_version(campaign: Campaign, definition: Definition, now: datetime, actor: str) -> None:
-    """Create a version from the draft and make it the active one."""
-    old = campaign.active_version
-    if old is not None:
-        cancel_date_timers(campaign.workspace_id, campaign, old)
-    version = CampaignVersion(
-        workspace_id=campaign.workspace_id,
-        campaign=campaign,
-        number=((old and old.number) or 0) + 1,
-        definition=campaign.draft,
-        actor=actor,
-    )
-    version.save(force_insert=True)
-    campaign.active_version = version
-    start_date_backfill(campaign, version)
-    _schedule_broadcasts(campaign, definition, now, actor)
-
-
-def _schedule_broadcasts(campaign: Campaign, definition: Definition, now: datetime, actor: str) -> None:
-    """Plan broadcasts of the definition's schedule triggers, and delete planned ones that it has no more.
+def _plan_broadcasts(
+    campaign: Campaign, definition: Definition, now: datetime, actor: str, *, has_planned: bool
+) -> tuple[list[Broadcast], set[UUID]]:
+    """Return what schedule triggers plan anew, and the ids of what is planned by them already.
 
     Broadcasts rescheduled or cancelled by hand stay so. Raises InvalidDefinition for a start in the past.
     """
-    broadcasts = Broadcast.objects.in_workspace(campaign.workspace_id).filter(campaign=campaign)
-    planned: set[UUID] = set()
+    standing = Broadcast.objects.in_workspace(campaign.workspace_id).filter(campaign=campaign)
+    new: list[Broadcast] = []
+    kept: set[UUID] = set()
     for place, trigger in enumerate(definition.triggers):
         if not isinstance(trigger, ScheduleTrigger):
             continue
-        same = broadcasts.filter(segment_id=trigger.segment_id)
+        same = standing.filter(segment_id=trigger.segment_id)
         if trigger.at is not None:
             same = same.filter(Q(scheduled_at=trigger.at) | Q(scheduled_at=None, due_at=trigger.at))
-        if found := list(same.values_list("id", flat=True)):
-            planned.update(found)
-        elif trigger.at is not None and is_past(trigger.at):
+        found = list(same.values_list("id", flat=True)) if has_planned else []
+        kept.update(found)
+        if found or any(_is_of(broadcast, trigger) for broadcast in new):
+            continue
+        if trigger.at is not None and is_past(trigger.at):
             raise InvalidDefinition(f"triggers[{place}].at", _IN_PAST)
-        else:
-            new = schedule_broadcast(
-                campaign,
-                segment_id=trigger.segment_id,
-                at=trigger.at or now,
-                scheduled_at=trigger.at,
-                actor=actor,
+        at = trigger.at or now
+        new.append(
+            new_broadcast(
+                campaign, segment_id=trigger.segment_id, at=at, scheduled_at=trigger.at, actor=actor
             )
-            planned.add(new.id)
-    unbegun = broadcasts.filter(finished_at=None, cursor=Broadcast.START, due_at__gt=now)
-    unbegun.exclude(id__in=planned).delete()
+        )
+    return new, kept
+
+
+def _is_of(broadcast: Broadcast, trigger: ScheduleTrigger) -> bool:
+    """Return whether a broadcast that is planned just now is another trigger's, too."""
+    is_then = trigger.at is None or trigger.at in (broadcast.scheduled_at, broadcast.due_at)
+    return broadcast.segment_id == trigger.segment_id and is_then
 
 
 def _change_status(
@@ -379,18 +493,22 @@ def _unpark(campaign: Campaign) -> None:
 
 
 def _lock_campaign(workspace_id: UUID, campaign: Campaign) -> Campaign:
-    """Lock the rules, which waits for effects that run under them, and then the campaign."""
-    bump_rules_version(workspace_id)
-    locked = (
-        Campaign.objects.in_workspace(workspace_id)
-        .select_for_update(of=("self",))
-        .select_related("active_version")
-        .filter(id=campaign.id)
-        .first()
-    )
+    locked = _lock_campaigns(workspace_id, [campaign.id]).get(campaign.id)
     if locked is None:
         raise CampaignNotFound
     return locked
+
+
+def _lock_campaigns(workspace_id: UUID, campaign_ids: Collection[UUID]) -> dict[UUID, Campaign]:
+    """Lock the rules, which waits for effects that run under them, and then campaigns. Returns these by id."""
+    bump_rules_version(workspace_id)
+    campaigns = (
+        Campaign.objects.in_workspace(workspace_id)
+        .select_for_update(of=("self",))
+        .select_related("active_version")
+        .filter(id__in=campaign_ids)
+    )
+    return {campaign.id: campaign for campaign in campaigns.order_by("id")}
 
 
 def _assign(
@@ -444,14 +562,22 @@ def _previous_triggers(campaign: Campaign) -> tuple[Trigger, ...]:
 
 def _save(campaign: Campaign) -> Campaign:
     campaign.updated_at = clock.now()
+    campaign.save(update_fields=_WRITTEN)
+    return campaign
+
+
+@contextmanager
+def _unique_names(workspace_id: UUID, created: Sequence[Campaign]) -> Iterator[None]:
+    """Raise CampaignExists, of one of the new names if it is theirs."""
     try:
         with transaction.atomic():
-            campaign.save()
+            yield
     except IntegrityError as error:
         if "campaign_name_unique" not in str(error):
             raise
-        raise CampaignExists from error
-    return campaign
+        names = [campaign.name for campaign in created]
+        taken = Campaign.objects.in_workspace(workspace_id).filter(name__in=names)
+        raise CampaignExists(taken.values_list("name", flat=True).first() or "") from error
 
 
 def _is_same(raw: Any, other: Any) -> bool:

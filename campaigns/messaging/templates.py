@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from django.db import IntegrityError, transaction
@@ -14,7 +14,10 @@ from campaigns.messaging.rendering import KINDS
 from campaigns.messaging.senders import SENDERS, sender_error
 from campaigns.models import Campaign, Form, Template
 from config import clock
+from config.db.bulk import insert_rows, update_rows
 from events.processing.passes import bump_rules_version
+
+_WRITTEN: Final = ("name", "channel", "subject", "body", "text", "sender", "reply_to", "updated_at")
 
 
 def get_template(workspace_id: UUID, template_id: UUID) -> Template:
@@ -25,26 +28,48 @@ def get_template(workspace_id: UUID, template_id: UUID) -> Template:
     return template
 
 
+class TemplateEdits:
+    """New and changed templates of a workspace, checked one by one and written together, in one transaction."""
+
+    def __init__(self, workspace_id: UUID) -> None:
+        self.workspace_id = workspace_id
+        self._created: list[Template] = []
+        self._changed: list[Template] = []
+
+    def save(self, template: Template, **values: Any) -> Template:
+        """Set values of a template, as `save_template` does."""
+        for name, value in values.items():
+            setattr(template, name, value)
+        check_template(template)
+        for field in SENDERS:
+            if problem := sender_error(template.channel, getattr(template, field)):
+                raise TemplateFault(f"{field}: {problem}")
+        template.updated_at = clock.now()
+        (self._created if template._state.adding else self._changed).append(template)
+        return template
+
+    def write(self) -> None:
+        """Write what was created and changed. Raises TemplateExists."""
+        standing = Template.objects.in_workspace(self.workspace_id)
+        try:
+            with transaction.atomic():
+                insert_rows(self._created)
+                update_rows(standing, self._changed, _WRITTEN)
+        except IntegrityError as error:
+            if "template_name_unique" not in str(error):
+                raise
+            raise TemplateExists from error
+
+
 @transaction.atomic
 def save_template(template: Template, **values: Any) -> Template:
     """Set values of a template and save it; enqueued messages stay as they were rendered.
 
     Raises TemplateExists, TemplateFault.
     """
-    for name, value in values.items():
-        setattr(template, name, value)
-    check_template(template)
-    for field in SENDERS:
-        if problem := sender_error(template.channel, getattr(template, field)):
-            raise TemplateFault(f"{field}: {problem}")
-    template.updated_at = clock.now()
-    try:
-        with transaction.atomic():
-            template.save()
-    except IntegrityError as error:
-        if "template_name_unique" not in str(error):
-            raise
-        raise TemplateExists from error
+    edits = TemplateEdits(template.workspace_id)
+    edits.save(template, **values)
+    edits.write()
     return template
 
 

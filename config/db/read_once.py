@@ -21,6 +21,11 @@ def reading_once() -> Iterator[None]:
         _found.reset(token)
 
 
+def is_reading_once() -> bool:
+    """Return whether what is read is read for many: then all of it in one statement rather than each by itself."""
+    return _found.get() is not None
+
+
 def read_once(read: Callable[_P, _T]) -> Callable[_P, _T]:
     """Return the function, which within `reading_once` reads once what it is asked for."""
 

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from django.db import transaction
 
+from config.db.bulk import insert_rows, update_rows
 from config.ids import ordered_uuid7, parse_uuid
 from config.values.names import composed
 from contacts.errors import (
@@ -37,23 +38,54 @@ BUILT_IN_IDENTITIES: Final = frozenset({Identifier.EMAIL, Identifier.PHONE, Iden
 _TEXT_FORMATS: Final = ("email", "phone", "uuid", "url", "regex")
 
 
+class FieldEdits:
+    """New and changed fields of a workspace, checked one by one and written together, in one transaction."""
+
+    def __init__(self, workspace_id: UUID) -> None:
+        self.workspace_id = workspace_id
+        self._created: list[Field] = []
+        self._changed: list[Field] = []
+
+    def create(self, name: object, type: object, format: Mapping[str, Any] | None = None) -> Field:
+        """Return a new field, as `create_field` does."""
+        checked = _checked_name(name)
+        if type not in Field.Type.values:
+            raise InvalidFieldType(type)
+        _check_format(str(type), format)
+        # Lists are in the order of ids: fields that are declared within one millisecond, too, stay in their order.
+        field = Field(
+            id=ordered_uuid7(), workspace_id=self.workspace_id, name=checked, type=str(type), format=format
+        )
+        self._created.append(field)
+        return field
+
+    def change_format(self, field: Field, format: Any) -> Field:
+        """Change what values a field has. Raises InvalidFieldFormat."""
+        _check_format(field.type, format)
+        field.format = format
+        self._changed.append(field)
+        return field
+
+    def write(self) -> None:
+        """Write what was created and changed. Raises FieldNameTaken."""
+        fields = Field.objects.in_workspace(self.workspace_id)
+        insert_rows(self._created, ignore_conflicts=True)
+        names = [field.name for field in self._created]
+        ids = dict(fields.filter(name__in=names).values_list("name", "id")) if names else {}
+        for field in self._created:
+            if ids.get(field.name) != field.id:
+                raise FieldNameTaken(field.name)
+        update_rows(fields, self._changed, ["format"])
+
+
 @transaction.atomic
 def create_field(
     workspace_id: UUID, name: object, type: object, format: Mapping[str, Any] | None = None
 ) -> Field:
     """Declare a field. Raises InvalidFieldName, InvalidFieldType, InvalidFieldFormat, FieldNameTaken."""
-    checked = _checked_name(name)
-    if type not in Field.Type.values:
-        raise InvalidFieldType(type)
-    _check_format(str(type), format)
-    # Lists are in the order of ids: fields that are declared within one millisecond, too, stay in their order.
-    field, created = Field.objects.get_or_create(
-        workspace_id=workspace_id,
-        name=checked,
-        defaults={"id": ordered_uuid7(), "type": type, "format": format},
-    )
-    if not created:
-        raise FieldNameTaken(checked)
+    edits = FieldEdits(workspace_id)
+    field = edits.create(name, type, format)
+    edits.write()
     return field
 
 
@@ -69,10 +101,11 @@ def update_field(workspace: Workspace, field: Field, *, name: object = None, for
         if Field.objects.in_workspace(workspace.id).filter(name=checked).exists():
             raise FieldNameTaken(checked)
         field.name = checked
+        field.save(update_fields=["name"])
     if format is not ...:
-        _check_format(field.type, format)
-        field.format = format
-    field.save(update_fields=["name", "format"])
+        edits = FieldEdits(workspace.id)
+        edits.change_format(field, format)
+        edits.write()
     return field
 
 

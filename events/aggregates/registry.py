@@ -15,6 +15,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 
 from config.db.arrays import array
+from config.db.bulk import insert_rows
 from config.db.plans import hashed_lists
 from config.db.sql import Sql, join, sql
 from config.db.statements import execute, fetch_all
@@ -48,7 +49,7 @@ def register_aggregates(workspace_id: UUID, specs: Collection[AggregateSpec]) ->
     """Maintain aggregates from now on, in lanes that are built. Call it in the edit's transaction, under
     the rules' lock.
     """
-    Aggregate.objects.bulk_create(
+    insert_rows(
         [
             Aggregate(
                 id=spec.id_in(workspace_id),

@@ -12,6 +12,7 @@ from django.db.models import Max
 
 from config import clock
 from config.db.backfill import Backfill, Batch
+from config.db.bulk import insert_rows
 from config.db.statements import fetch_all
 from config.ids import NO_ID
 from config.runtime import background
@@ -45,31 +46,36 @@ def contacts_of_lane(workspace_id: UUID, lane: int, after: UUID, limit: int) -> 
     return [contact_id for (contact_id,) in fetch_all(_CONTACTS, [workspace_id, after, lane, limit])]
 
 
-def begin_lanes(path: str, workspace_id: UUID, subject_id: UUID) -> None:
-    """Have a LaneBackfill's lanes worked on, from their beginning; what was under way for the subject stops.
+def begin_lanes(path: str, workspace_id: UUID, *subject_ids: UUID) -> None:
+    """Have a LaneBackfill's lanes worked on, from their beginning; what was under way for the subjects stops.
 
     Call it where the rules are held by an edit, so that no batch is under way.
     """
-    cancel_lanes(path, workspace_id, subject_id)
+    cancel_lanes(path, workspace_id, *subject_ids)
     now = clock.now()
-    BackfillJob.objects.bulk_create(
-        BackfillJob(
-            workspace_id=workspace_id,
-            kind=path,
-            subject=str(subject_id),
-            part=lane,
-            cursor=str(NO_ID),
-            started_at=now,
-            progressed_at=now,
-        )
-        for lane in range(LANE_COUNT)
+    insert_rows(
+        [
+            BackfillJob(
+                workspace_id=workspace_id,
+                kind=path,
+                subject=str(subject_id),
+                part=lane,
+                cursor=str(NO_ID),
+                started_at=now,
+                progressed_at=now,
+            )
+            for subject_id in subject_ids
+            for lane in range(LANE_COUNT)
+        ]
     )
-    background.wake("workspaces.tasks.continue_jobs", path, str(workspace_id), str(subject_id))
+    for subject_id in subject_ids:
+        background.wake("workspaces.tasks.continue_jobs", path, str(workspace_id), str(subject_id))
 
 
-def cancel_lanes(path: str, workspace_id: UUID, subject_id: UUID) -> None:
-    """Stop, and forget, the work on a subject."""
-    _jobs(path, workspace_id, subject_id).delete()
+def cancel_lanes(path: str, workspace_id: UUID, *subject_ids: UUID) -> None:
+    """Stop, and forget, the work on subjects."""
+    if subject_ids:
+        _jobs(path, workspace_id, *subject_ids).delete()
 
 
 def unfinished_lanes(path: str, workspace_id: UUID, subject_id: UUID) -> list[int]:
@@ -140,8 +146,9 @@ def _is_through(job: BackfillJob) -> bool:
     return bool(job.cursor == END)
 
 
-def _jobs(path: str, workspace_id: UUID, subject_id: UUID | str) -> Any:
-    return BackfillJob.objects.in_workspace(workspace_id).filter(kind=path, subject=str(subject_id))
+def _jobs(path: str, workspace_id: UUID, *subject_ids: UUID | str) -> Any:
+    subjects = list(map(str, subject_ids))
+    return BackfillJob.objects.in_workspace(workspace_id).filter(kind=path, subject__in=subjects)
 
 
 def _position_of(job: BackfillJob) -> LanePosition:

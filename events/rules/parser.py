@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from math import isfinite
@@ -113,11 +113,14 @@ def declared_types(workspace_id: UUID) -> DeclaredTypes:
     )
 
 
-def validate_segments(workspace_id: UUID, rule: Rule, raw: object) -> None:
-    """Check that the segments a rule refers to exist. Raises InvalidCondition."""
+def validate_segments(
+    workspace_id: UUID, rule: Rule, raw: object, *, known: Collection[UUID] | None = None
+) -> None:
+    """Check that the segments a rule refers to exist, or are among the known ones. Raises InvalidCondition."""
     if not rule.segment_ids:
         return
-    known = import_string(settings.RULE_TARGETS["segment"])(workspace_id, rule.segment_ids)
+    if known is None:
+        known = import_string(settings.RULE_TARGETS["segment"])(workspace_id, rule.segment_ids)
     for path, target in referenced_segment_ids(raw):
         if target not in known:
             raise InvalidCondition(path, "There is no such segment.")

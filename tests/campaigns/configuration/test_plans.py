@@ -1,6 +1,10 @@
 """A dump applied is the same dump; a plan says what an application does, and one that fails has done nothing."""
 
+from collections import Counter
+from datetime import datetime
 from itertools import pairwise
+from operator import attrgetter
+from uuid import UUID
 
 import pytest
 from django.contrib.admin.models import ADDITION, CHANGE, DELETION, LogEntry
@@ -12,7 +16,9 @@ from campaigns.configuration.kinds import KINDS
 from campaigns.configuration.plans import dump_configuration, plan_configuration
 from campaigns.configuration.references import in_order
 from campaigns.errors import ConfigurationChanged, InvalidConfiguration
+from campaigns.journeys.lifecycle import archive_campaign
 from campaigns.models import Campaign, Template
+from config.db.fields import JSONField
 from contacts.profiles.fields import create_field
 from events.models import EventDefinition
 from scoring.models import ScoringRule
@@ -20,12 +26,12 @@ from scoring.rules import save_rule
 from segments.definitions import create_segment, update_segment
 from segments.models import Segment
 from tests.campaigns.configuration.factories import apply, changed, document, documents_of, fill
-from tests.campaigns.factories import marks, node, workflow
+from tests.campaigns.factories import node, workflow
 from tests.campaigns.messages import a_template
 from tests.contacts.factories import set_identity_field
 from tests.segments.factories import attribute, build_occupied_lanes, did, every, in_segment
 from tests.workspaces.factories import UserFactory, WorkspaceFactory
-from workspaces.models import AuditEntry
+from workspaces.models import AuditEntry, BackfillJob
 
 
 @pytest.fixture
@@ -445,38 +451,161 @@ def test_a_name_with_spaces_around_it_is_kept_where_it_is_and_refused_where_it_i
         apply(WorkspaceFactory.create(), files)
 
 
-@pytest.mark.parametrize(
-    ("folder", "more", "statements"),
-    [
-        ("templates", {"channel": "EMAIL", "subject": "Hi", "body": "Hi"}, 5),
-        ("segments", {"rules": did("purchase")}, 10),
-        ("scoring-rules", {"eventType": "purchase", "delta": 1}, 5),
-        (
-            "campaigns",
-            {
-                "type": "AUTOMATED",
-                "status": "active",
-                "triggers": [{"type": "EVENT", "eventType": "purchase"}],
-                "workflow": workflow(marks()),
-            },
-            15,
-        ),
-    ],
-    ids=["templates", "segments", "scoring rules", "campaigns"],
-)
-def test_an_object_more_costs_little(workspace, folder, more, statements):
-    """What is declared, how many contacts there are and the like is read once for all; the audit log is one entry."""
+OF_EVERY_KIND = [
+    pytest.param(
+        "event-definitions",
+        {"properties": [{"name": "amount", "type": "number"}, {"name": "currency", "type": "string"}]},
+        {"description": "Other"},
+        id="event definitions",
+    ),
+    pytest.param("contact-fields", {"type": "text"}, {"format": {"text": "email"}}, id="contact fields"),
+    pytest.param(
+        "templates",
+        {"channel": "EMAIL", "subject": "Hi", "body": "Hi"},
+        {"subject": "Other"},
+        id="templates",
+    ),
+    pytest.param(
+        "segments",
+        {"rules": every(did("purchase"), {"type": "segment", "segment": "Base"})},
+        {"rules": every(did("signup"), {"type": "segment", "segment": "Base"})},
+        id="segments",
+    ),
+    pytest.param(
+        "scoring-rules",
+        {
+            "eventType": "purchase",
+            "delta": 1,
+            "condition": every(did("purchase"), {"type": "segment", "segment": "Base"}),
+        },
+        {"delta": 2, "decayPoints": 1, "decayDays": 7},
+        id="scoring rules",
+    ),
+    pytest.param(
+        "campaigns",
+        {
+            "type": "AUTOMATED",
+            "status": "active",
+            "triggers": [{"type": "SEGMENT_ENTER", "segment": "Base"}],
+            "workflow": workflow(node("hi", "send", channel="email", template="Base")),
+        },
+        {"triggers": [{"type": "DATE", "field": "attributes.due", "repeats": "never"}]},
+        id="campaigns",
+    ),
+]
 
-    def cost(count):
-        documents = {
+
+@pytest.mark.parametrize(("folder", "values", "others"), OF_EVERY_KIND)
+def test_an_object_more_costs_next_to_no_statements(workspace, folder, values, others):
+    """Twice as many objects: a few statements more at most, as each has room for so many rows."""
+    create_segment(workspace.id, name="Base", raw=did("purchase"))
+    a_template(workspace, name="Base")
+
+    def documents(count, **more):
+        return {
             folder: [
-                document(f"{folder}/{count}-{number}.yaml", name=f"{count} {number}", **more)
-                for number in range(count)
+                document(f"{folder}/{count}-{n}.yaml", name=f"{count} {n}", **values | more)
+                for n in range(count)
             ]
         }
+
+    def cost(action, wanted):
         with CaptureQueriesContext(connection) as queries:
-            plan = apply(workspace, documents)
-        assert plan.count("created") == count
+            plan = apply(workspace, wanted)
+        expected = len(wanted[folder]) if action else 0
+        assert (plan.count(action), len(plan.changes)) == (expected, expected)
         return len(queries)
 
-    assert cost(12) - cost(2) <= 10 * statements
+    costs = {
+        count: [
+            cost("created", documents(count)),
+            cost("changed", documents(count, **others)),
+            cost("", documents(count, **others)),
+        ]
+        for count in (20, 40)
+    }
+    more = [many - few for few, many in zip(costs[20], costs[40], strict=True)]
+    # The jobs of builds, re-scores and dates: sixteen rows each.
+    assert all(grown <= 4 for grown in more[:2]), costs
+    assert more[2] == 0
+
+
+@pytest.mark.parametrize(("folder", "values", "others"), OF_EVERY_KIND)
+def test_what_is_written_together_is_as_if_written_one_by_one(workspace, folder, values, others):
+    def filled_one():
+        one = WorkspaceFactory.create()
+        create_segment(one.id, name="Base", raw=did("purchase"))
+        a_template(one, name="Base")
+        return one
+
+    files = [document(f"{folder}/{n}.yaml", name=f"A {n}", **values) for n in range(3)]
+    later_files = [document(f"{folder}/{n}.yaml", name=f"A {n}", **values | others) for n in range(3)]
+    together, apart = filled_one(), filled_one()
+    apply(together, {folder: files})
+    apply(together, {folder: later_files})
+    for file, other in zip(files, later_files, strict=True):
+        apply(apart, {folder: [file]})
+        apply(apart, {folder: [other]})
+    assert dump_configuration(together.id) == dump_configuration(apart.id)
+    kind = next(kind for kind in KINDS if kind.folder == folder)
+    assert _facts(kind.rows(together.id)) == _facts(kind.rows(apart.id))
+    assert _jobs(together) == _jobs(apart)
+
+
+def _facts(rows):
+    """Return what rows have besides moments and ids, where nothing is null in JSON and not in SQL."""
+    return [
+        {
+            field.attname: value
+            for field in row._meta.concrete_fields
+            if not isinstance(value := getattr(row, field.attname), datetime | UUID)
+        }
+        | {
+            field.attname: type(row).objects.filter(id=row.id, **{f"{field.attname}__isnull": True}).exists()
+            for field in row._meta.concrete_fields
+            if isinstance(field, JSONField)
+        }
+        for row in sorted(rows, key=attrgetter("name"))
+    ]
+
+
+def _jobs(workspace):
+    return Counter(BackfillJob.objects.in_workspace(workspace.id).values_list("kind", "part", "finished_at"))
+
+
+def test_of_many_the_file_whose_name_an_archived_campaign_has_is_named(workspace, filled):
+    archive_campaign(workspace.id, Campaign.objects.get(name="Thanks"))
+    value = {"type": "AUTOMATED", "triggers": [], "workflow": workflow()}
+    files = [
+        document(f"campaigns/{n}.yaml", name=name, **value) for n, name in enumerate(["A", "Thanks", "Z"])
+    ]
+    with pytest.raises(InvalidConfiguration) as refused:
+        apply(workspace, {"campaigns": files})
+    assert str(refused.value) == "campaigns/1.yaml: A campaign with this name already exists."
+
+
+def test_a_ring_by_way_of_segments_that_have_no_file_is_refused(workspace):
+    """Each of two changes is sound beside the old rule of the other."""
+    plain = attribute("score", "gte", 5)
+    a, c = (create_segment(workspace.id, name=name, raw=plain) for name in "AC")
+    u = create_segment(workspace.id, name="U", raw=in_segment(c))
+    create_segment(workspace.id, name="V", raw=in_segment(a))
+    files = [
+        document("segments/a.yaml", name="A", rules={"type": "segment", "segment": "U"}),
+        document("segments/c.yaml", name="C", rules={"type": "segment", "segment": "V"}),
+    ]
+    for chosen in files:
+        plan_configuration(workspace, {"segments": [chosen]})
+    with pytest.raises(InvalidConfiguration, match="would build on itself: C → V → A → U → C"):
+        apply(workspace, {"segments": files})
+    assert u.rule is None
+
+
+def test_a_field_that_is_declared_twice_is_named(workspace):
+    """Where names differ by their spelling only."""
+    files = [
+        document(f"contact-fields/{n}.yaml", name=name, type="text")
+        for n, name in enumerate(["e\u0301", "\u00e9"])
+    ]
+    with pytest.raises(InvalidConfiguration, match=r"contact-fields/1\.yaml"):
+        apply(workspace, {"contact-fields": files})
