@@ -1,9 +1,9 @@
 """Group commit: concurrent ingest requests of a process are recorded together, in one transaction.
 
 A request hands in a `Submission` and waits, without a database connection, for its own answer. One writer at a time
-has a workspace: it takes what waits there, makes one call of `record_events` for each schema policy and one commit,
-and every request is answered after that commit. A lone request is written at once; what comes while a group is
-being written is the next group. Workspaces have their turns, so none waits for another's queue.
+has a workspace: it takes what waits there of one kind, makes one call of `record_events` and one commit, and every
+request is answered after that commit. A lone request is written at once; what comes while a group is being written is
+the next group. Workspaces have their turns, so none waits for another's queue.
 """
 
 import logging
@@ -14,10 +14,10 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.conf import settings
@@ -73,11 +73,20 @@ class Submission:
     items: ParsedItems | None = None
 
 
+class _GroupKind(NamedTuple):
+    """What the requests of a group share, for they are recorded in one call: two would lock contacts in no order."""
+
+    schema_policy: SchemaPolicy
+    # What a late event changes of a contact is history, too, and stays it beside another's event of this moment.
+    tells_history: bool
+
+
 @dataclass(slots=True, eq=False)
 class _Ticket:
     """A request that waits."""
 
     submission: Submission
+    kind: _GroupKind
     result: Result | None = None
     is_done: threading.Event = field(default_factory=threading.Event)
     # Of the request: its id, and its trace where there is one.
@@ -119,7 +128,7 @@ class GroupCommit:
 
         Raises what refuses it; Overloaded if too many wait, or its turn does not come.
         """
-        ticket = _Ticket(submission)
+        ticket = _Ticket(submission, _GroupKind(submission.schema_policy, _tells_history(submission)))
         self._enqueue(ticket)
         release_connection()
         if not ticket.is_done.wait(self.wait_seconds):
@@ -236,10 +245,15 @@ class GroupCommit:
                 self._changed.wait(None if soonest is None else soonest - now)
 
     def _group(self, queue: deque[_Ticket]) -> list[_Ticket]:
+        """Take the first request off a queue, with those of its kind that fit; the others keep their places."""
         group: list[_Ticket] = []
+        others: list[_Ticket] = []
         keys: set[str] = set()
         events = size = 0
         while queue:
+            if group and queue[0].kind != group[0].kind:
+                others.append(queue.popleft())
+                continue
             submission = queue[0].submission
             events += len(submission.incoming)
             size += submission.size_bytes
@@ -250,6 +264,7 @@ class GroupCommit:
             if key:
                 keys.add(key)
             group.append(queue.popleft())
+        queue.extendleft(reversed(others))
         return group
 
     def _finish(
@@ -438,20 +453,11 @@ def _claimed(workspace_id: UUID, rest: Mapping[int, Submission]) -> dict[int, Re
 
 
 def _outcomes(workspace_id: UUID, rest: Mapping[int, Submission]) -> dict[int, list[Outcome]]:
-    """Record the requests' events: one call of `record_events` per schema policy, and late events apart.
-
-    What a late event changes of a contact is history, too, and stays it beside another's event of this moment.
-    """
-    calls: dict[tuple[SchemaPolicy, bool], list[int]] = defaultdict(list)
-    now = clock.now()
-    for place, submission in rest.items():
-        calls[submission.schema_policy, _tells_history(submission, now)].append(place)
-    outcomes: dict[int, list[Outcome]] = {}
-    for (policy, _), places in calls.items():
-        incoming = [event for place in places for event in rest[place].incoming]
-        recorded = iter(record_events(workspace_id, incoming, schema_policy=policy))
-        outcomes |= {place: list(islice(recorded, len(rest[place].incoming))) for place in places}
-    return outcomes
+    """Record the requests' events in one call of `record_events`."""
+    (policy,) = {submission.schema_policy for submission in rest.values()}
+    incoming = [event for submission in rest.values() for event in submission.incoming]
+    recorded = iter(record_events(workspace_id, incoming, schema_policy=policy))
+    return {place: list(islice(recorded, len(submission.incoming))) for place, submission in rest.items()}
 
 
 def _keep_refused(
@@ -482,12 +488,10 @@ def _keep_refused(
         transaction.on_commit(partial(EVENTS.labels("refused").inc, unparsed), robust=True)
 
 
-def _tells_history(submission: Submission, now: datetime) -> bool:
+def _tells_history(submission: Submission) -> bool:
     """Return whether any event may be late by the limit of its name (whole hours)."""
-    return any(
-        event.occurred_at is not None and event.occurred_at < now - _SHORTEST_LIMIT
-        for event in submission.incoming
-    )
+    limit = clock.now() - _SHORTEST_LIMIT
+    return any(event.occurred_at is not None and event.occurred_at < limit for event in submission.incoming)
 
 
 def _contacts(

@@ -167,22 +167,34 @@ def test_only_the_culprit_of_a_failure_fails_and_nothing_is_stored_twice(
     assert [len(group) for group in groups] == [1, 3, 1, 1, 1]
 
 
-def test_what_a_late_request_changes_is_history_beside_one_of_now(workspace):
+def test_what_a_late_request_changes_is_history_beside_one_of_now(workspace, writers, groups, monkeypatch):
     ann = (("email", "ann@example.test"),)
     told = ContactReference(identifiers=ann, update_matched=True, changes=ContactChanges(first_name="Ann"))
     a_contact(workspace, "ann@example.test")
     long_ago = clock.now() - timedelta(days=30)
-    group = [
+    rest = [
         a_submission(workspace, incoming=[IncomingEvent("order", ContactReference(identifiers=ann))]),
         a_submission(workspace, incoming=[IncomingEvent("order", told, occurred_at=long_ago)]),
     ]
 
-    with transaction.atomic():
-        assert group_commit._recorded(group) == [DONE, DONE]
+    together(writers(), a_submission(workspace), rest, monkeypatch)
 
+    assert [len(group) for group in groups] == [1, 1, 1]
     change = Event.objects.get(name="contact.updated")
     (level,) = EventBatch.objects.filter(event_ids__contains=[change.id]).values_list("level", flat=True)
     assert level == EffectsLevel.SCORES_AND_SEGMENTS
+
+
+def test_a_group_has_one_schema_policy_and_the_others_keep_their_places(
+    workspace, writers, groups, monkeypatch
+):
+    policies = [SchemaPolicy.OPEN, SchemaPolicy.LEARNED, SchemaPolicy.OPEN, SchemaPolicy.LEARNED]
+    rest = [
+        a_submission(workspace, f"n{place}", schema_policy=policy) for place, policy in enumerate(policies)
+    ]
+    together(writers(), a_submission(workspace), rest, monkeypatch)
+    names = [[submission.incoming[0].name for submission in group] for group in groups]
+    assert names[:3] == [["x"], ["n0", "n2"], ["n1", "n3"]]
 
 
 def test_a_group_is_bounded_in_events_and_bytes(workspace, writers, groups, monkeypatch):
