@@ -16,6 +16,7 @@ from pathlib import Path
 from uuid import UUID
 
 from benchmarks.figures import show
+from benchmarks.histories import write_history
 from benchmarks.processes import headrace, make_workspace, post_all
 from benchmarks.sends import make_contacts, make_rules
 
@@ -94,7 +95,6 @@ def command(*arguments: str, start_seconds: float) -> Iterator[Callable[[], bool
 
 def _rehearsal(folder: Path, number: int) -> OtherWork:
     """Order rehearsals as a workspace does; beat has the worker of long work begin them."""
-    from benchmarks.imports import write_history
 
     workspace = make_workspace(f"rehearsed {number}")["workspace"]
     history = write_history(folder / f"rehearsed-{number}.csv", REHEARSED, 1_000, seed=number)

@@ -1,20 +1,18 @@
 """(t): import_events of a file, against COPY of the same rows, and what sends take meanwhile."""
 
-import json
 import os
-import random
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
 
 from benchmarks.beside import command, sends_beside, show_beside
 from benchmarks.figures import show
+from benchmarks.histories import write_history
 from benchmarks.machine import copy_rate, measured
 from benchmarks.processes import make_workspace
 
@@ -100,30 +98,3 @@ def _beside(folder: Path, number: int, seconds: float) -> tuple[float, float]:
         return command("import_events", str(history), "--workspace", other, start_seconds=start_seconds)
 
     return sends_beside(f"an import {number}", importing, seconds)
-
-
-def write_history(path: Path, rows: int, people: int, *, seed: int) -> Path:
-    """Write purchases of the last twenty months, in the order of time."""
-    chance = random.Random(seed)
-    since = datetime.now(UTC).replace(microsecond=0) - timedelta(days=600)
-    step = timedelta(days=599) / rows
-    with path.open("w") as file:
-        if path.suffix == ".csv":
-            file.write("event,timestamp,email,amount,currency,sku,sessionId,pageUrl\n")
-        for number in range(rows):
-            moment = (since + step * number).isoformat(timespec="milliseconds")
-            email, amount = f"{chance.randrange(people)}@example.test", chance.randint(1, 200)
-            sku, page = f"sku-{chance.randint(1, 500)}", "https://shop.example.com/checkout"
-            if path.suffix == ".csv":
-                file.write(f"purchase,{moment},{email},{amount},USD,{sku},sess,{page}\n")
-            else:
-                row = {
-                    "type": "purchase",
-                    "timestamp": moment,
-                    "email": email,
-                    "metadata": {"amount": amount, "currency": "USD", "sku": sku},
-                    "sessionId": "sess",
-                    "pageUrl": page,
-                }
-                file.write(json.dumps(row) + "\n")
-    return path
