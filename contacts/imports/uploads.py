@@ -36,14 +36,8 @@ from contacts.errors import ImportCancelled, ImportEnded, ImportRunning, UploadN
 from contacts.imports.kinds import ImportKind
 from contacts.imports.maps import map_from_text
 from contacts.imports.refused_rows import names_erased
-from contacts.imports.runs import (
-    ImportTerms,
-    check_no_other,
-    continue_import,
-    fingerprint_of,
-    imports_like,
-    note_error,
-)
+from contacts.imports.runner import ImportTerms, note_error
+from contacts.imports.runs import check_no_other, continue_import, fingerprint_of, imports_like
 from contacts.models import Erasure, Import, RefusedRow
 from contacts.schedule import IDLE_SECONDS
 

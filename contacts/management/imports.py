@@ -19,7 +19,8 @@ from config.ids import NO_ID, parse_uuid
 from config.runtime.garbage_collection import freeze_loaded_objects
 from contacts.imports.kinds import ImportKind
 from contacts.imports.maps import vendor_map
-from contacts.imports.runs import BATCH_ROWS, ImportTerms, import_file, try_file
+from contacts.imports.runner import BATCH_ROWS, ImportTerms
+from contacts.imports.runs import import_file, try_file
 from contacts.models import Import
 from workspaces.management.backfill import INTERRUPTED, interruption
 from workspaces.management.progress import ProgressDisplay

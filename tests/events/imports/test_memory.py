@@ -8,7 +8,8 @@ import pytest
 from config.files.mapping import ColumnMapping
 from config.files.reading import open_file
 from config.files.writing import write_rows
-from contacts.imports.runs import ImportTerms, import_file
+from contacts.imports.runner import ImportTerms
+from contacts.imports.runs import import_file
 from events.imports.events import EventImport
 from events.imports.exports import EVENT_COLUMNS, exported_events
 from events.imports.fields import EVENT_FIELDS

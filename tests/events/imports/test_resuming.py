@@ -14,7 +14,7 @@ import pytest
 from django.db import connections
 
 from config.files import reading
-from contacts.imports import runs
+from contacts.imports.runner import ImportRunner
 from contacts.models import Import
 from events.models import Event
 from tests.contacts.imports.files import run
@@ -115,7 +115,7 @@ class Killed(BaseException):
 
 def run_killed(path, workspace, monkeypatch, position, **options):
     """Run an import in batches of 10, until it has come so far."""
-    commit = runs._Runner._commit
+    commit = ImportRunner._commit
 
     def stopping(runner, batch):
         if runner.stored.position >= position:
@@ -123,7 +123,7 @@ def run_killed(path, workspace, monkeypatch, position, **options):
         commit(runner, batch)
 
     with monkeypatch.context() as patched:
-        patched.setattr(runs._Runner, "_commit", stopping)
+        patched.setattr(ImportRunner, "_commit", stopping)
         with pytest.raises(Killed):
             run("import_events", path, workspace, batch_size=10, **options)
 
@@ -131,10 +131,10 @@ def run_killed(path, workspace, monkeypatch, position, **options):
 def test_one_that_comes_too_late_leaves_what_the_other_has_refused(workspace, tmp_path, monkeypatch):
     path = tmp_path / "file.csv"
     path.write_bytes(bad(100))
-    commit = runs._Runner._commit
+    commit = ImportRunner._commit
 
     def overtaken(runner, batch):
-        monkeypatch.setattr(runs._Runner, "_commit", commit)
+        monkeypatch.setattr(ImportRunner, "_commit", commit)
         # Another process comes to the same place, and on.
         thread = threading.Thread(target=other)
         thread.start()
@@ -147,7 +147,7 @@ def test_one_that_comes_too_late_leaves_what_the_other_has_refused(workspace, tm
         finally:
             connections.close_all()
 
-    monkeypatch.setattr(runs._Runner, "_commit", overtaken)
+    monkeypatch.setattr(ImportRunner, "_commit", overtaken)
     status, _, errors = run("import_events", path, workspace, batch_size=10)
     assert (status, "Another process" in errors) == (1, True)
     assert refused_lines() == list(range(2, 102, 5))
