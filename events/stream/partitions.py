@@ -15,6 +15,11 @@ MONTHS_AHEAD = 12
 HORIZON_MONTHS = 60
 """Months back that have a partition of their own; one partition takes everything older."""
 
+LASTING_MONTHS = 2
+"""Months back whose partitions are known to stay: of older ones every insert asks whether they are there."""
+_PREFIX = "events_event_y"
+_OLDEST = "events_event_before_y"
+
 Month = tuple[int, int]
 
 _known: set[Month] = set()
@@ -22,11 +27,45 @@ _is_hidden: ContextVar[bool] = ContextVar("stream_is_hidden", default=False)
 
 
 def ensure_partitions(moments: Iterable[datetime]) -> None:
-    """Make the partitions that events of these moments need. Costs nothing where they are known to exist."""
-    missing = {(moment.year, moment.month) for moment in moments} - _known
-    if missing and not _is_hidden.get():
+    """Make the partitions that events of these moments need, in the transaction that inserts them.
+
+    Costs nothing where they are known to exist. Nothing is known of months that may be dropped: each time they are
+    asked for, and those that are there are held until the transaction's end.
+    """
+    first = _first_lasting_month()
+    months = {(moment.year, moment.month) for moment in moments}
+    missing = {month for month in months if month < first or month not in _known}
+    if not missing or _is_hidden.get():
+        return
+    lasting = {month for month in missing if month >= first}
+    if len(lasting) < len(missing):
+        missing = _lacking(missing)
+    if missing:
         _create(missing)
-        transaction.on_commit(lambda: _known.update(missing))
+    transaction.on_commit(lambda: _known.update(lasting))
+
+
+def is_droppable(month: Month) -> bool:
+    """Return whether a month's partition may be dropped: no insert goes by its being there, not since yesterday."""
+    return month < _shift(_first_lasting_month(), -1)
+
+
+def _first_lasting_month() -> Month:
+    return _shift(_month_of(clock.now()), -LASTING_MONTHS)
+
+
+def _lacking(months: set[Month]) -> set[Month]:
+    """Return the months without a partition. Nobody drops the others' until the transaction's end."""
+    with transaction.atomic(), connection.cursor() as cursor:
+        # What an insert takes anyhow.
+        cursor.execute("LOCK TABLE ONLY events_event IN ROW EXCLUSIVE MODE")
+        cursor.execute(
+            "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'events_event'::regclass"
+        )
+        names = [name for (name,) in cursor.fetchall()]
+    horizon = max((month_of_partition(name) for name in names if is_oldest(name)), default=(0, 0))
+    own = {month_of_partition(name) for name in names if not is_oldest(name)}
+    return {month for month in months - own if month >= horizon}
 
 
 @contextmanager
@@ -51,7 +90,7 @@ def _create(months: set[Month]) -> None:
         horizon = _horizon(cursor)
         for month in sorted(months):
             if month >= horizon:
-                _attach(cursor, f"events_event_y{month[0]:04}m{month[1]:02}", month, _shift(month, 1))
+                _attach(cursor, f"{_PREFIX}{month[0]:04}m{month[1]:02}", month, _shift(month, 1))
 
 
 def _horizon(cursor: CursorWrapper) -> Month:
@@ -59,14 +98,24 @@ def _horizon(cursor: CursorWrapper) -> Month:
     cursor.execute(
         "SELECT relname FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace"
         # Its indexes are named after it, and may stand before it.
-        " WHERE relname LIKE 'events_event_before_y%%' AND relkind = 'r' AND nspname = current_schema()"
+        f" WHERE relname LIKE '{_OLDEST}%%' AND relkind = 'r' AND nspname = current_schema()"
     )
     if row := cursor.fetchone():
-        year, month = row[0].removeprefix("events_event_before_y").split("m")
-        return int(year), int(month)
+        return month_of_partition(row[0])
     horizon = _shift(_month_of(clock.now()), -HORIZON_MONTHS)
-    _attach(cursor, f"events_event_before_y{horizon[0]:04}m{horizon[1]:02}", None, horizon)
+    _attach(cursor, f"{_OLDEST}{horizon[0]:04}m{horizon[1]:02}", None, horizon)
     return horizon
+
+
+def is_oldest(name: str) -> bool:
+    """Return whether a partition is the one for all that is older than the months."""
+    return name.startswith(_OLDEST)
+
+
+def month_of_partition(name: str) -> Month:
+    """Return the month in a partition's name: its own, or the first that has one of its own."""
+    year, month = name.removeprefix(_OLDEST).removeprefix(_PREFIX).split("m")
+    return int(year), int(month)
 
 
 def _attach(cursor: CursorWrapper, name: str, start: Month | None, end: Month) -> None:

@@ -8,16 +8,28 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Final
+from time import sleep
+from typing import Final, Literal
 from uuid import UUID
 
 from django.conf import settings
+from django.db import OperationalError, transaction
 from django.utils.module_loading import import_string
 
+from config.db.errors import Fault, classify_database_error
 from config.db.statements import execute, fetch_all
-from config.ids import first_id_at
+from config.ids import NO_ID, first_id_at
 from events.id_bounds import end_id_of_events
 from events.models import MessageKey
+from events.stream.partitions import is_droppable, is_oldest, month_of_partition
+
+LOCK_MILLISECONDS: Final = 200
+"""How long a month's removal waits for a lock: who comes after it waits for it meanwhile, ingestion too."""
+HELD_MILLISECONDS: Final = 1_000
+"""How long a statement takes at most that runs with the locks."""
+ATTEMPTS: Final = 30
+PAUSE_SECONDS: Final = 1.0
+_IN_THE_WAY: Final = frozenset({Fault.LOCK_TIMEOUT, Fault.STATEMENT_TIMEOUT, Fault.CONFLICT})
 
 DeleteDependents = Callable[[UUID, Sequence[UUID], bool], Mapping[str, int]]
 """Called with the workspace, ids of events and whether their points go too. Returns how many rows of which kind."""
@@ -74,8 +86,23 @@ def delete_old_events(workspace_id: UUID, rule: RetentionRule, after: UUID, limi
     return DeletedEvents(event_ids[-1] if len(event_ids) == limit else None, len(event_ids), dependents)
 
 
+@dataclass(frozen=True, slots=True)
+class RemovedMonths:
+    """What became of partitions in which every event is too old, by their names.
+
+    `emptied`: those that stay, without rows, for inserts go by their being there. `waiting`: events in them wait for
+    their effects. `kept`: for workspaces whose events were to stay. `busy`: others used them whenever it was tried.
+    """
+
+    dropped: list[str] = field(default_factory=list)
+    emptied: list[str] = field(default_factory=list)
+    waiting: list[str] = field(default_factory=list)
+    kept: list[str] = field(default_factory=list)
+    busy: list[str] = field(default_factory=list)
+
+
 def old_partitions(before: datetime) -> list[str]:
-    """Return the names of the monthly partitions in which every event is too old, the oldest first."""
+    """Return the names of the partitions in which every event is too old, the oldest first."""
     names = [name for (name,) in fetch_all(_PARTITIONS)]
     return sorted(name for name in names if _end_of(name) <= before.astimezone(UTC))
 
@@ -85,25 +112,61 @@ def start_of_kept_events(before: datetime) -> datetime:
     return before.astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
 
 
-def empty_partitions(before: datetime, keeps: Collection[UUID] = ()) -> tuple[list[str], list[str]]:
-    """Remove all events of old partitions, of every workspace, in the caller's transaction.
+def remove_months(before: datetime, keeps: Collection[UUID] = ()) -> RemovedMonths:
+    """Drop the old partitions, of every workspace, each in a transaction of its own.
 
-    The partitions stay, for an event of such a time may still come in. One in which an event waits for its effects is
-    left as it is, and so is one with events of the workspaces `keeps`. Returns the names of those that were emptied,
-    and of those that were kept for these workspaces.
+    The next event of such a time makes its month anew. Partitions of the last months, and the one for all that is
+    older than the months, are emptied instead. One in which an event waits for its effects stays as it is, and so
+    does one with events of the workspaces `keeps`.
     """
-    emptied, kept = [], []
+    removed = RemovedMonths()
     for name in old_partitions(before):
-        if not fetch_all(f"SELECT 1 FROM {name} LIMIT 1"):
+        drops = not is_oldest(name) and is_droppable(month_of_partition(name))
+        if not drops and not fetch_all(f"SELECT 1 FROM {name} LIMIT 1"):
             continue
-        # Before the look at what waits: nothing comes in any more that could wait unseen.
-        execute(f"SET LOCAL lock_timeout = '10s'; LOCK TABLE {name} IN ACCESS EXCLUSIVE MODE")
-        if fetch_all(f"SELECT 1 FROM {name} WHERE workspace_id = ANY(%s) LIMIT 1", [list(keeps)]):
-            kept.append(name)
-        elif not fetch_all(_WAITING, [first_id_at(_start_of(name)), first_id_at(_end_of(name))]):
-            execute(f"TRUNCATE {name}")
-            emptied.append(name)
-    return emptied, kept
+        # Without a lock first, as it takes long where very much waits.
+        if fetch_all(_WAITING, _bounds_of(name)):
+            removed.waiting.append(name)
+        else:
+            getattr(removed, _remove_patiently(name, keeps, drops=drops)).append(name)
+    return removed
+
+
+Outcome = Literal["dropped", "emptied", "waiting", "kept", "busy"]
+
+
+def _remove_patiently(name: str, keeps: Collection[UUID], *, drops: bool) -> Outcome:
+    """Try to remove a partition until nobody is in the way, with pauses in which those who waited go on."""
+    for attempt in range(ATTEMPTS):
+        if attempt:
+            sleep(PAUSE_SECONDS)
+        try:
+            return _remove(name, keeps, drops=drops)
+        except OperationalError as error:
+            if classify_database_error(error) not in _IN_THE_WAY:
+                raise
+    return "busy"
+
+
+@transaction.atomic
+def _remove(name: str, keeps: Collection[UUID], *, drops: bool) -> Outcome:
+    """Drop or empty a partition. Others wait for its locks, and for no longer than for what bounds this.
+
+    To drop it the whole stream is locked: no plan of a query or an insert has it any more.
+    """
+    execute(
+        f"SET LOCAL lock_timeout = {LOCK_MILLISECONDS}; SET LOCAL statement_timeout = {HELD_MILLISECONDS}"
+    )
+    if drops:
+        execute("LOCK TABLE ONLY events_event IN ACCESS EXCLUSIVE MODE")
+    # Before the look at what waits: nothing comes in any more that could wait unseen.
+    execute(f"LOCK TABLE {name} IN ACCESS EXCLUSIVE MODE")
+    if fetch_all(f"SELECT 1 FROM {name} WHERE workspace_id = ANY(%s) LIMIT 1", [list(keeps)]):
+        return "kept"
+    if fetch_all(_WAITING, _bounds_of(name)):
+        return "waiting"
+    execute(f"DROP TABLE {name}" if drops else f"TRUNCATE {name}")
+    return "dropped" if drops else "emptied"
 
 
 def count_events(workspace_id: UUID, rule: RetentionRule) -> int:
@@ -120,14 +183,22 @@ def count_events(workspace_id: UUID, rule: RetentionRule) -> int:
     return int(count)
 
 
-def _start_of(name: str) -> datetime:
-    year, month = name.removeprefix("events_event_y").split("m")
-    return datetime(int(year), int(month), 1, tzinfo=UTC)
+def _bounds_of(name: str) -> list[UUID]:
+    """Return the first id of a partition, and the first after it."""
+    start = NO_ID if is_oldest(name) else first_id_at(_month_start(name))
+    return [start, first_id_at(_end_of(name))]
 
 
 def _end_of(name: str) -> datetime:
-    start = _start_of(name)
+    start = _month_start(name)
+    if is_oldest(name):
+        return start
     return start.replace(year=start.year + start.month // 12, month=start.month % 12 + 1)
+
+
+def _month_start(name: str) -> datetime:
+    year, month = month_of_partition(name)
+    return datetime(year, month, 1, tzinfo=UTC)
 
 
 _CHOSEN: Final = """
@@ -142,7 +213,7 @@ _COUNT: Final = f"SELECT count(*) FROM events_event WHERE {_CHOSEN}"
 _DELETE: Final = "DELETE FROM events_event WHERE workspace_id = %s AND id = ANY(%s) AND id BETWEEN %s AND %s"
 _PARTITIONS: Final = """
 SELECT inhrelid::regclass::text FROM pg_inherits
-WHERE inhparent = 'events_event'::regclass AND inhrelid::regclass::text ~ '^events_event_y[0-9]{4}m[0-9]{2}$'
+WHERE inhparent = 'events_event'::regclass
 """
 # Of every workspace: a partition is everybody's.
 _WAITING: Final = """

@@ -5,7 +5,7 @@ from collections import Counter
 from functools import partial
 
 import pytest
-from django.db import connection, connections
+from django.db import connection
 
 from contacts.crud import delete_contact
 from contacts.models import Contact
@@ -21,6 +21,7 @@ from segments.static_members import add_members
 from segments.verification import verify_segments
 from tests.contacts.factories import a_contact
 from tests.segments.factories import a_segment, did, none_of, stays, tell, who_is_in
+from tests.threads import at_once
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -30,28 +31,6 @@ PEOPLE, EACH = 24, 6
 @pytest.fixture
 def people(workspace):
     return [a_contact(workspace, f"person{number}@example.test") for number in range(PEOPLE)]
-
-
-def at_once(*works):
-    """Run functions in threads of their own, and raise what any of them raised."""
-    failures = []
-
-    def run(work):
-        try:
-            work()
-        except Exception as error:
-            failures.append(error)
-        finally:
-            connections.close_all()
-
-    threads = [threading.Thread(target=run, args=(work,)) for work in works]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(timeout=60)
-    assert not any(thread.is_alive() for thread in threads)
-    if failures:
-        raise failures[0]
 
 
 def stream(workspace, people):

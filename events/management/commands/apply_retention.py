@@ -8,7 +8,6 @@ from typing import Any
 from uuid import UUID
 
 from django.core.management.base import CommandError
-from django.db import transaction
 
 from config import clock
 from config.db.backfill import Batch
@@ -18,8 +17,8 @@ from events.stream.retention import (
     RetentionRule,
     count_events,
     delete_old_events,
-    empty_partitions,
     old_partitions,
+    remove_months,
     start_of_kept_events,
 )
 from workspaces.management.backfill import BackfillCommand, CommandWork
@@ -48,7 +47,7 @@ class Command(BackfillCommand):
         )
 
     def works(self, options: Mapping[str, Any]) -> Iterator[CommandWork]:
-        """Yield each workspace; then, of all of them, empty whole months."""
+        """Yield each workspace; then, of all of them, drop whole months."""
         before = _before(options)
         is_global = options["workspace"] is None and not options["event_name"]
         rule = RetentionRule(
@@ -65,22 +64,38 @@ class Command(BackfillCommand):
                 total=partial(count_events, workspace.id, rule),
             )
         if is_global:
-            self._empty_partitions(rule.before, is_dry=options["dry_run"])
+            self._remove_months(rule.before, is_dry=options["dry_run"])
 
-    def _empty_partitions(self, before: datetime, *, is_dry: bool) -> None:
+    def _remove_months(self, before: datetime, *, is_dry: bool) -> None:
+        """Print what became of the months that are old. Raises CommandError where some were in use."""
         if is_dry:
             self.stdout.write(
                 f"{len(old_partitions(before)):,} months are old (dry run: nothing was changed)"
             )
             return
-        with transaction.atomic():
-            emptied, kept = empty_partitions(before, self.failed_workspaces)
-        self.stdout.write(f"{len(emptied):,} months emptied{''.join(f', {name}' for name in emptied)}")
-        if kept:
+        removed = remove_months(before, self.failed_workspaces)
+        self.stdout.write(_counted(removed.dropped, "dropped"))
+        if removed.emptied:
+            self.stdout.write(_counted(removed.emptied, "emptied"))
+        if removed.waiting:
+            self.stderr.write(
+                f"Months that are kept, for events in them wait for their effects: {', '.join(removed.waiting)}"
+            )
+        if removed.kept:
             # Without its event nothing finds a decision any more that was to go with it.
             self.stderr.write(
-                f"Months that are kept, for what refers to their events is left: {', '.join(kept)}"
+                f"Months that are kept, for what refers to their events is left: {', '.join(removed.kept)}"
             )
+        if removed.busy:
+            raise CommandError(
+                f"Months that are kept, for others use them: {', '.join(removed.busy)}."
+                " The same command goes on there.",
+                returncode=1,
+            )
+
+
+def _counted(names: list[str], what: str) -> str:
+    return f"{len(names):,} months {what}{''.join(f', {name}' for name in names)}"
 
 
 def _before(options: Mapping[str, Any]) -> datetime:

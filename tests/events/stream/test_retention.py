@@ -1,21 +1,33 @@
-"""Retention: old events go, with what refers to them; what waits for its effects stays; a killed run goes on."""
+"""Retention: old events go, with what refers to them; what waits for its effects stays; a killed run goes on.
 
+Old months are dropped beside those who send and read.
+"""
+
+import threading
+from collections import Counter
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from io import StringIO
+from time import perf_counter, sleep
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import connection, transaction
 
 from campaigns.models import Decision
 from config import clock
-from events.models import Event, EventBatch, MessageKey
+from events.models import EffectsLevel, Event, EventBatch, MessageKey
 from events.processing.passes import apply_effects
 from events.stream import retention
+from events.stream.partitions import ensure_partitions
+from events.stream.recording import record_events
+from events.stream.types import IncomingEvent, SchemaPolicy
 from scoring.models import ScoreEntry
 from scoring.verification import verify_contacts
 from tests.scoring.factories import a_rule
-from tests.scoring.histories import score_of, send
+from tests.scoring.histories import person, score_of, send
+from tests.threads import at_once
 from tests.workspaces.factories import WorkspaceFactory
 from workspaces.models import BackfillJob, Workspace
 
@@ -76,14 +88,133 @@ def test_points_go_along_where_that_is_wanted(workspace):
     assert score_of(workspace, "ada") == Decimal(2)
 
 
-def test_of_all_workspaces_whole_months_are_emptied(workspace):
+def partitions():
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT relname FROM pg_class WHERE relname ~ '^events_event_(before_)?y[0-9]{4}m[0-9]{2}$'"
+        )
+        return {name for (name,) in cursor.fetchall()}
+
+
+def test_of_all_workspaces_whole_months_are_dropped(workspace):
     out = run("--before", "2025-04-25T00:00:00Z")
-    assert "1 months emptied, events_event_y2025m03" in out
+    assert "1 months dropped, events_event_y2025m03" in out
+    assert "events_event_y2025m03" not in partitions()
     # Of April some days are not old enough.
     assert sent(workspace) == {"buy": 2, "look": 0}
     assert score_of(workspace, "ada") == 5
     send(workspace, ("ada", LONG_AGO, {}))
     assert sent(workspace) == {"buy": 3, "look": 0}
+    assert "events_event_y2025m03" in partitions()
+
+
+def test_the_last_months_and_what_is_older_than_all_months_are_emptied(workspace):
+    """Every insert goes by their being there."""
+    now = clock.now()
+    last_month = now.replace(day=1) - timedelta(days=10)
+    send(workspace, ("eve", last_month, {}), ("eve", datetime(1999, 1, 1, tzinfo=UTC), {}))
+    apply_effects(workspace.id)
+    (oldest,) = [name for name in partitions() if "before" in name]
+    last = f"events_event_y{last_month:%Ym%m}"
+    out = run("--before", now.replace(day=1, hour=0).isoformat())
+    assert f"2 months emptied, {oldest}, {last}\n" in out
+    assert {oldest, last} <= partitions()
+    assert sent(workspace) == {"buy": 1, "look": 0}
+
+
+@pytest.mark.django_db(transaction=True)
+class TestBesideWriters:
+    """A removal waits 0.2 s for its locks, lets everybody go on, and tries again."""
+
+    def test_ingestion_waits_no_longer_than_a_try(self, workspace):
+        """Somebody reads the whole stream all the time; sends that come meanwhile are answered soon."""
+        begun, done = threading.Event(), threading.Event()
+        seconds = []
+
+        def read():
+            with transaction.atomic():
+                assert Event.objects.filter(name="buy").count() == 4
+                begun.set()
+                done.wait(30)
+
+        def write():
+            begun.wait(30)
+            try:
+                for moment in (None, LATER) * 10:
+                    began = perf_counter()
+                    send(workspace, ("ada", moment, {}))
+                    seconds.append(perf_counter() - began)
+                    sleep(0.05)
+            finally:
+                done.set()
+
+        def remove():
+            begun.wait(30)
+            assert "1 months dropped, events_event_y2025m03" in run("--before", "2025-04-25T00:00:00Z")
+
+        with patched(retention, PAUSE_SECONDS=0.2, ATTEMPTS=200):
+            at_once(read, write, remove)
+        # A try, and as much again for a busy machine.
+        assert max(seconds) < 2 * (retention.LOCK_MILLISECONDS + retention.HELD_MILLISECONDS) / 1000
+        assert len(seconds) == 20
+
+    def test_who_writes_to_a_month_that_goes_has_it_back(self, workspace):
+        """Nobody is refused, whether he comes before, while or after it is dropped."""
+        stop = threading.Event()
+        sends = Counter()
+
+        def write():
+            while not stop.is_set():
+                record_events(
+                    workspace.id,
+                    [IncomingEvent("buy", person("ada"), {}, occurred_at=LONG_AGO)],
+                    schema_policy=SchemaPolicy.OPEN,
+                    level=EffectsLevel.NONE,
+                )
+                sends["done"] += 1
+
+        def remove():
+            try:
+                for _ in range(4):
+                    sends["dropped"] += "1 months dropped" in run("--before", "2025-04-25T00:00:00Z")
+            finally:
+                stop.set()
+
+        with patched(retention, PAUSE_SECONDS=0.05):
+            at_once(write, remove)
+        assert sends["done"] >= 4
+        assert sends["dropped"] >= 2
+
+    def test_a_month_that_is_held_for_an_insert_is_not_dropped_before_it(self, workspace):
+        held, tried = threading.Event(), threading.Event()
+
+        def write():
+            with transaction.atomic():
+                ensure_partitions([LONG_AGO])
+                held.set()
+                assert tried.wait(30)
+                send(workspace, ("late", LONG_AGO, {}))
+
+        def remove():
+            assert held.wait(30)
+            with pytest.raises(CommandError, match="others use them: events_event_y2025m03"):
+                run("--before", "2025-04-25T00:00:00Z")
+            tried.set()
+
+        with patched(retention, PAUSE_SECONDS=0.01, ATTEMPTS=2):
+            at_once(write, remove)
+        # It waits for its effects.
+        assert "0 months dropped" in run("--before", "2025-04-25T00:00:00Z")
+        apply_effects(workspace.id)
+        assert "1 months dropped" in run("--before", "2025-04-25T00:00:00Z")
+
+
+@contextmanager
+def patched(module, **values):
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in values.items():
+            patch.setattr(module, name, value)
+        yield
 
 
 def test_decisions_and_keys_of_what_goes_go_along(workspace):
@@ -141,14 +272,14 @@ def test_months_of_a_workspace_in_which_dependents_stay_are_not_emptied(workspac
         call_command("apply_retention", "--before", "2025-05-01T00:00:00Z", stdout=out, stderr=errors)
     assert raised.value.returncode == 1
     # In March the broken one has no events; April is kept, of the sound one too.
-    assert "1 months emptied, events_event_y2025m03\n" in out.getvalue()
+    assert "1 months dropped, events_event_y2025m03\n" in out.getvalue()
     assert "Broken: after 0 events: no luck" in errors.getvalue()
     assert errors.getvalue().endswith("is left: events_event_y2025m04\n")
     assert sent(workspace) == {"buy": 2, "look": 0}
     assert sent(broken) == {"buy": 1, "look": 0}
     assert Decision.objects.in_workspace(broken.id).filter(event_id=event.id).exists()
     settings.EVENT_DEPENDENTS = settings.EVENT_DEPENDENTS[1:]
-    assert "1 months emptied, events_event_y2025m04" in run("--before", "2025-05-01T00:00:00Z")
+    assert "1 months dropped, events_event_y2025m04" in run("--before", "2025-05-01T00:00:00Z")
     assert not Decision.objects.in_workspace(broken.id).filter(event_id=event.id).exists()
 
 
