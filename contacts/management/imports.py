@@ -98,7 +98,7 @@ class ImportCommand(BaseCommand):
         except DomainError as error:
             raise CommandError(error.sentence) from error
         if not gc.get_freeze_count():
-            freeze_loaded_objects()
+            freeze_loaded_objects(_YOUNG)
         try:
             self._import(workspace.id, file, self._terms(file, mapping, options), options)
         finally:
@@ -198,5 +198,7 @@ def _usual_jobs(file: InputFile) -> int:
     return min(os.cpu_count() or 1, _USUAL_JOBS)
 
 
+_YOUNG: Final = 200_000
+"""Rows that are read ahead are many objects, and none of them is garbage."""
 _LARGE_BYTES: Final = 4_000_000
 _USUAL_JOBS: Final = 2

@@ -2,7 +2,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
-from django.db import connection
+from django.db import DataError, connection
 from django.test.utils import CaptureQueriesContext
 
 from config import clock, ids
@@ -19,6 +19,7 @@ from events.errors import (
     UnknownProperty,
 )
 from events.models import EffectsLevel, Event, EventBatch, EventDefinition, EventProperty
+from events.stream import outbox
 from events.stream.definitions import PropertySpec, create_definition, delete_definition, replace_definition
 from events.stream.recording import record_events
 from events.stream.types import IncomingEvent, SchemaPolicy
@@ -121,6 +122,41 @@ def test_a_key_with_a_time_slightly_ahead_comes_to_the_same_id_when_tried_again(
     event = IncomingEvent("buy", occurred_at=clock.now() + timedelta(minutes=2), message_id="order-1")
     first, later = send(workspace, event)[0], send(workspace, event)[0]
     assert (first.status, later.status) == ("recorded", "duplicate")
+
+
+@pytest.mark.parametrize("copy_from", [10, 10_000], ids=["copied", "inserted"])
+@pytest.mark.parametrize("repeated", ["nothing", "one of before", "one of the batch", "all"])
+def test_what_is_not_new_in_a_large_batch_is_a_duplicate(workspace, jane, monkeypatch, repeated, copy_from):
+    monkeypatch.setattr(outbox, "COPY_FROM", copy_from)
+    at = datetime(2026, 3, 1, 12, tzinfo=UTC)
+    properties = [{"n": n, "note": 'a "quoted" \\ tab\té', "deep": {"x": [1.5, None]}} for n in range(20)]
+    events = [
+        IncomingEvent("büy", jane if n % 2 else None, properties[n], {"sessionId": "s"}, at, f"k\t{n}")
+        for n in range(20)
+    ]
+    before = {"one of before": [events[7]], "all": events}.get(repeated, [])
+    send(workspace, *before)
+    incoming = [*events, events[3]] if repeated == "one of the batch" else events
+    outcomes = send(workspace, *incoming)
+    expected = ["duplicate" if event in before else "recorded" for event in events]
+    expected += ["duplicate"] * (len(incoming) - len(events))
+    assert [outcome.status for outcome in outcomes] == expected
+    stored = Event.objects.exclude(source="system").order_by("properties__n")
+    assert [event.properties for event in stored] == properties
+    contact = Contact.objects.get()
+    assert {
+        (event.name, event.contact_id, event.message_id, event.occurred_at, *event.context.values())
+        for event in stored
+    } == {("büy", contact.id if n % 2 else None, f"k\t{n}", at, "s") for n in range(20)}
+    queued = [event_id for batch in EventBatch.objects.all() for event_id in batch.event_ids]
+    assert sorted(queued) == sorted(Event.objects.filter(contact=contact).values_list("id", flat=True))
+
+
+def test_a_large_batch_with_what_cannot_be_stored_is_as_wrong_as_a_small_one(workspace, monkeypatch):
+    monkeypatch.setattr(outbox, "COPY_FROM", 10)
+    events = [IncomingEvent("buy", properties={"note": "a\x00b" if n == 7 else ""}) for n in range(20)]
+    with pytest.raises(DataError):
+        send(workspace, *events)
 
 
 def test_keys_of_two_workspaces_are_apart(workspace):
