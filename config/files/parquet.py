@@ -1,7 +1,7 @@
 """Parquet, by pyarrow, which the extra `parquet` installs."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from importlib import import_module
@@ -9,15 +9,13 @@ from typing import IO, Any, Final
 from uuid import UUID
 
 from config.files.errors import DamagedFile, UnreadableFile
+from config.files.parquet_limits import open_reader, plan_group, row_sizes
 from config.files.rows import MAX_ROW_BYTES, MAX_SHOWN, Place, Row
 from config.files.tables import repeated
 
 MAGIC: Final = b"PAR1"
-_BATCH_ROWS: Final = 2_000
-_DECODED_BYTES: Final = 64 * MAX_ROW_BYTES
-"""What is decoded at once, about."""
 _AT_ONCE: Final = 8 * MAX_ROW_BYTES
-"""Texts of a batch that become Python's at once; of longer ones the rows are taken one by one."""
+"""What becomes Python's at once."""
 _TOO_LONG: Final = f"The row is longer than {MAX_ROW_BYTES:,} bytes"
 _INT64: Final = range(-(2**63), 2**63)
 
@@ -39,40 +37,18 @@ class ParquetRows:
     def __init__(self, file: IO[bytes]) -> None:
         """Open the file. Raises UnreadableFile."""
         self._arrow = load_pyarrow()
+        self._content = file
         try:
-            self._file = self._arrow.parquet.ParquetFile(file, pre_buffer=False)
-            # Their values are decoded once, not for each row: a file of 2 kB may spell a gigabyte.
-            if texts := self._texts_by_dictionary():
-                self._file = self._arrow.parquet.ParquetFile(file, pre_buffer=False, read_dictionary=texts)
+            self._file = open_reader(file)
         except (self._arrow.ArrowException, OSError) as error:
             raise UnreadableFile(f"The Parquet file cannot be read: {error}") from error
         if twice := repeated(self._file.schema_arrow.names):
             raise UnreadableFile(f"The file has a column twice: {', '.join(twice)}")
 
-    def _texts_by_dictionary(self) -> list[str]:
-        names = set(self._file.schema_arrow.names)
-        groups = map(self._file.metadata.row_group, range(self._file.num_row_groups))
-        columns = [group.column(place) for group in groups for place in range(group.num_columns)]
-        return sorted(
-            {
-                column.path_in_schema
-                for column in columns
-                if column.path_in_schema in names
-                and column.physical_type == "BYTE_ARRAY"
-                and column.has_dictionary_page
-            }
-        )
-
-    def _rows_at_once(self, group: Any) -> int:
-        """Return how many rows of a row group are decoded at once. Raises UnreadableFile for very long ones."""
-        columns = [group.column(place) for place in range(group.num_columns)]
-        size: int = sum(max(column.total_uncompressed_size, 8 * column.num_values) for column in columns)
-        row_bytes: int = size // max(group.num_rows, 1)
-        if row_bytes > _DECODED_BYTES:
-            raise UnreadableFile(
-                f"The file has rows of some {row_bytes:,} bytes; a row may have {MAX_ROW_BYTES:,}"
-            )
-        return min(max(_DECODED_BYTES // max(row_bytes, 1), 1), _BATCH_ROWS)
+    @property
+    def count(self) -> int:
+        """How many rows there are."""
+        return int(self._file.metadata.num_rows)
 
     def rows(self, start: Place) -> Iterator[Row]:
         """Yield rows after a position; row groups before it are not read. Raises DamagedFile."""
@@ -84,7 +60,9 @@ class ParquetRows:
                 number += count
                 continue
             try:
-                for batch in self._file.iter_batches(self._rows_at_once(metadata), row_groups=[group]):
+                plan = plan_group(self._content, self._file, group, number + 1)
+                reader = open_reader(self._content, self._file.metadata, plan.dictionaries)
+                for batch in reader.iter_batches(plan.rows, row_groups=[group]):
                     yield from self._batch_rows(batch, number, start)
                     number += batch.num_rows
             except (self._arrow.ArrowException, OSError) as error:
@@ -96,7 +74,10 @@ class ParquetRows:
         batch = batch.cast(
             self._arrow.schema([self._readable_field(field) for field in batch.schema]), safe=False
         )
-        for place, values in enumerate(self._values(batch), number + 1):
+        sizes = row_sizes(batch)
+        for place, (size, values) in enumerate(
+            zip(sizes, self._values(batch, sizes), strict=True), number + 1
+        ):
             if place <= start.position:
                 continue
             try:
@@ -116,20 +97,29 @@ class ParquetRows:
                 )
                 yield Row(place, place, place + 1, None, cause, {"text": shown} if shown else {})
             else:
-                yield Row(place, place, place + 1, plain)
+                yield Row(place, place, place + 1, plain, size=size)
 
-    def _values(self, batch: Any) -> Iterator[Mapping[str, Any] | Exception]:
+    def _values(self, batch: Any, sizes: Sequence[int]) -> Iterator[Mapping[str, Any] | Exception]:
         """Yield the values of rows; where one of them is nothing that Python has, the error in its place."""
-        sizes = self._sizes(batch)
+        begin = 0
+        while begin < len(sizes):
+            if sizes[begin] > MAX_ROW_BYTES:
+                yield ValueError(_TOO_LONG)
+                begin += 1
+                continue
+            end, total = begin, 0
+            while end < len(sizes) and sizes[end] <= MAX_ROW_BYTES and total <= _AT_ONCE:
+                total += sizes[end]
+                end += 1
+            yield from self._values_at_once(batch.slice(begin, end - begin))
+            begin = end
+
+    def _values_at_once(self, batch: Any) -> Iterator[Mapping[str, Any] | Exception]:
         try:
-            if sum(sizes) > _AT_ONCE or max(sizes, default=0) > MAX_ROW_BYTES:
-                raise ValueError(_TOO_LONG)
             yield from self._without_dictionaries(batch).to_pylist(maps_as_pydicts="strict")
         except _NO_VALUE:
             for place in range(batch.num_rows):
                 try:
-                    if sizes and sizes[place] > MAX_ROW_BYTES:
-                        raise ValueError(_TOO_LONG)
                     yield batch.slice(place, 1).to_pylist(maps_as_pydicts="strict")[0]
                 except _NO_VALUE as error:
                     yield error
@@ -141,20 +131,6 @@ class ParquetRows:
             for field in batch.schema
         ]
         return batch.cast(self._arrow.schema(fields))
-
-    def _sizes(self, batch: Any) -> list[int]:
-        """Return the bytes of each row's texts, none where all are short."""
-        compute, types = import_module("pyarrow.compute"), self._arrow.types
-        lengths = []
-        for column in batch.columns:
-            if types.is_dictionary(column.type) and _has_bytes(types, column.type.value_type):
-                lengths.append(compute.take(compute.binary_length(column.dictionary), column.indices))
-            elif _has_bytes(types, column.type):
-                lengths.append(compute.binary_length(column))
-        if sum(compute.sum(each).as_py() or 0 for each in lengths) <= MAX_ROW_BYTES:
-            return []
-        by_column = [each.fill_null(0).to_pylist() for each in lengths]
-        return [sum(row) for row in zip(*by_column, strict=True)]
 
     def _readable_field(self, field: Any) -> Any:
         return field.with_type(self._readable(field.type))
@@ -175,11 +151,6 @@ class ParquetRows:
         if types.is_map(type_):
             return self._arrow.map_(type_.key_field, self._readable_field(type_.item_field))
         return type_
-
-
-def _has_bytes(types: Any, type_: Any) -> bool:
-    kinds = (types.is_string, types.is_large_string, types.is_binary, types.is_large_binary)
-    return any(is_kind(type_) for is_kind in kinds)
 
 
 _NO_VALUE: Final = (ValueError, OverflowError, LookupError)

@@ -106,8 +106,12 @@ class InputFile:
 
     @property
     def size(self) -> int | None:
-        """The bytes of the file where positions count these, for progress."""
-        if self.is_stream or self._is_packed or self._encoding or self.form == "parquet":
+        """What positions go up to, bytes or rows of Parquet, for progress. Raises UnreadableFile."""
+        if self.is_stream or self._is_packed:
+            return None
+        if self.form == "parquet":
+            return ParquetRows(self._seekable()).count
+        if self._encoding:
             return None
         return self._file.seek(0, os.SEEK_END)
 

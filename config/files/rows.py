@@ -13,7 +13,8 @@ MAX_SHOWN: Final = 2_000
 class Row(NamedTuple):
     """A record: its first line (from 1), the position and the line after it, and its values or its problem.
 
-    `raw` is what a refused file keeps of an unreadable row. `key` is what a refused file says of a mended one.
+    `raw` is what a refused file keeps of an unreadable row. `key` is what a refused file says of a mended one. `size`
+    is about how many bytes it has, where positions do not tell.
     """
 
     number: int
@@ -23,6 +24,7 @@ class Row(NamedTuple):
     problem: str = ""
     raw: Mapping[str, Any] = MappingProxyType({})
     key: str = ""
+    size: int = 0
 
 
 class Place(NamedTuple):

@@ -119,7 +119,9 @@ class ImportSerializer(serializers.Serializer[Any]):
     known = serializers.IntegerField(help_text="repeated events, or contacts that were there")
     refused = serializers.IntegerField()
     leftOut = serializers.IntegerField(source="left_out", help_text="rows that the map is not for")
-    size = serializers.IntegerField(allow_null=True, help_text="bytes of the unpacked file; null for Parquet")
+    size = serializers.IntegerField(
+        allow_null=True, help_text="bytes of the unpacked file, or rows of Parquet"
+    )
     position = serializers.IntegerField(help_text="bytes that are decided, or rows of Parquet")
     effects = serializers.ChoiceField(choices=Import.Effects.choices)
     dryRun = serializers.BooleanField(source="dry_run")

@@ -95,19 +95,21 @@ class ReadAhead(Generic[ItemT]):
     def _batches(self) -> Iterator[Batch[ItemT]]:
         """Yield the batches of the share. What goes wrong in reading is raised after the rows before it."""
         start, prepared = self._start, list[PreparedRow[ItemT]]()
-        number = count = 0
+        number = count = size = 0
         self._file.are_rows_read = is_own = self._share.number == 0
         failure: Exception | None = None
         try:
             for row in self._rows:
                 count += 1
+                size += row.size
                 if is_own:
                     prepared.append(self._prepared(row))
-                if count >= self._batch_rows or row.end - start.position > _BATCH_BYTES:
+                if count >= self._batch_rows or row.end - start.position + size > _BATCH_BYTES:
                     if is_own:
                         yield Batch(start, prepared)
                         prepared = []
                     start, count = Place(row.end, row.next_line), 0
+                    size = 0
                     number += 1
                     self._file.are_rows_read = is_own = number % self._share.of == self._share.number
         except Exception as error:

@@ -61,6 +61,18 @@ def test_a_worker_imports_an_upload(workspace, uploads_folder):
     assert work(workspace) == ["nothing"]
 
 
+def test_an_upload_of_parquet_tells_how_far_it_is(workspace, monkeypatch):
+    arrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    content = io.BytesIO()
+    parquet.write_table(arrow.table({"email": [f"p{n}@x.test" for n in range(40)]}), content)
+    in_small_batches(monkeypatch, 10, seconds=0)
+    queued = upload(workspace, content.getvalue())
+    assert (queued.size, queued.progress) == (40, 0.0)
+    uploads.continue_uploads(workspace.id, at_most_seconds=0)
+    assert (counts(queued)[:2], queued.progress) == (("running", 10), 0.25)
+
+
 def test_refused_rows_once_mended_import_with_nothing_twice(workspace):
     first = upload(workspace, people(10, bad={3}))
     work(workspace)
