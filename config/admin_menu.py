@@ -1,11 +1,15 @@
 """The admin's side menu: its groups, and the pages in each."""
 
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 from django.http import HttpRequest
-from django.urls import reverse_lazy
+from django.urls import reverse
+from django.utils.functional import lazy
 from django.utils.module_loading import import_string
+
+_address = lazy(cache(reverse), str)
+"""`reverse_lazy` that looks once: a page compares and shows each link of the menu several times."""
 
 
 def _group(title: str, *pages: tuple[str, str, str], **options: Any) -> dict[str, Any]:
@@ -14,7 +18,7 @@ def _group(title: str, *pages: tuple[str, str, str], **options: Any) -> dict[str
         {
             "title": page,
             "icon": icon,
-            "link": reverse_lazy(f"admin:{model}_changelist"),
+            "link": _address(f"admin:{model}_changelist"),
             "permission": partial(_may_open, model),
         }
         for page, icon, model in pages

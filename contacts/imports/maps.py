@@ -1,5 +1,6 @@
 """Maps of columns: those of vendors, which come along, and those that are given as a text."""
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from contacts.models import Import
 def vendors(kind: Import.Kind) -> list[str]:
     """Return the vendors of whose exports of a kind there is a map, by name."""
     paths = sorted(settings.IMPORT_MAPS.glob("*/imports.yaml"))
-    return [path.parent.name for path in paths if kind.value in yaml.safe_load(path.read_text("utf-8"))]
+    return [path.parent.name for path in paths if kind.value in _kinds_in(path)]
 
 
 def vendor_map(kind: ImportKind[Any], name: str) -> ColumnMapping | None:
@@ -31,3 +32,9 @@ def map_from_text(kind: ImportKind[Any], text: str) -> ColumnMapping:
     if not text:
         return ColumnMapping(kind.fields)
     return vendor_map(kind, text) or read_mapping(kind.fields, text.encode(), kind.kind.value)
+
+
+@cache
+def _kinds_in(path: Path) -> frozenset[str]:
+    """Return of which kinds a vendor's document has maps; read once a process, for it takes 20 ms."""
+    return frozenset(yaml.safe_load(path.read_text("utf-8")))
