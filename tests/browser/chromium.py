@@ -31,26 +31,26 @@ _FLAGS = [
 
 
 class Chromium:
-    """A browser; use it as a context."""
+    """A browser; use it as a context.
+
+    The next one of the same file is the same process with a new window, no cookies and nothing stored.
+    """
+
+    def __init__(self, *, lists_requests: bool = False) -> None:
+        """With `lists_requests` it writes down what pages ask for, which costs a sixth of what it does."""
+        self._lists_requests = lists_requests
 
     def __enter__(self) -> Self:
-        port = _free_port()
-        self._process = subprocess.Popen(
-            [str(DRIVER), f"--port={port}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        self._url = f"http://127.0.0.1:{port}"
-        self._wait()
-        self._url += (
-            f"/session/{self._call('POST', '/session', {'capabilities': _CAPABILITIES})['sessionId']}"
-        )
+        self._driver = _idle.pop(self._lists_requests, None) or Driver(self._lists_requests)
+        self._call = self._driver.call
         return self
 
-    def __exit__(self, *error: object) -> None:
-        try:
-            self._call("DELETE", "")
-        finally:
-            self._process.terminate()
-            self._process.wait(10)
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self._driver.forget()
+            _idle[self._lists_requests] = self._driver
+        else:
+            self._driver.quit()
 
     def open(self, url: str) -> None:
         """Load a page."""
@@ -95,27 +95,65 @@ class Chromium:
         entries = self._call("POST", "/se/log", {"type": "browser"})
         return [entry["message"] for entry in entries if entry["level"] == "SEVERE"]
 
-    def _call(self, method: str, path: str, body: Any = None) -> Any:
+
+class Driver:
+    """A process of chromedriver, and its Chromium."""
+
+    def __init__(self, lists_requests: bool) -> None:
+        port = _free_port()
+        self._process = subprocess.Popen(
+            [str(DRIVER), f"--port={port}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        self._url = f"http://127.0.0.1:{port}"
+        self._wait()
+        logs = {"browser": "ALL", **({"performance": "ALL"} if lists_requests else {})}
+        options = {"args": _FLAGS, "binary": CHROMIUM}
+        capabilities = {"alwaysMatch": {"goog:chromeOptions": options, "goog:loggingPrefs": logs}}
+        self._url += f"/session/{self.call('POST', '/session', {'capabilities': capabilities})['sessionId']}"
+
+    def call(self, method: str, path: str, body: Any = None) -> Any:
+        """Send a command; return its value."""
         answer = requests.request(method, self._url + path, json=body, timeout=60)
         answer.raise_for_status()
         return answer.json()["value"]
 
+    def forget(self) -> None:
+        """Go on in a new window, without what pages have left."""
+        window = self.call("POST", "/window/new", {"type": "tab"})["handle"]
+        for command, parameters in (
+            ("Network.clearBrowserCookies", {}),
+            ("Storage.clearDataForOrigin", {"origin": "*", "storageTypes": "all"}),
+        ):
+            self.call("POST", "/goog/cdp/execute", {"cmd": command, "params": parameters})
+        self.call("DELETE", "/window")
+        self.call("POST", "/window", {"handle": window})
+        self.call("POST", "/se/log", {"type": "browser"})
+
+    def quit(self) -> None:
+        """End both."""
+        try:
+            self.call("DELETE", "")
+        finally:
+            self._process.terminate()
+            self._process.wait(10)
+
     def _wait(self) -> None:
         for _ in range(100):
             try:
-                if self._call("GET", "/status")["ready"]:
+                if self.call("GET", "/status")["ready"]:
                     return
             except requests.ConnectionError:
                 time.sleep(0.1)
         raise TimeoutError("chromedriver does not answer")
 
 
-_CAPABILITIES = {
-    "alwaysMatch": {
-        "goog:chromeOptions": {"args": _FLAGS, "binary": CHROMIUM},
-        "goog:loggingPrefs": {"performance": "ALL", "browser": "ALL"},
-    }
-}
+_idle: dict[bool, Driver] = {}
+
+
+def end_idle() -> None:
+    """End the browsers that a file has used; they hold connections to its server."""
+    while _idle:
+        _idle.popitem()[1].quit()
 
 
 def _free_port() -> int:

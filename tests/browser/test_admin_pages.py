@@ -48,7 +48,7 @@ def session_cookie(live_server):
 
 @pytest.mark.django_db(transaction=True)
 def test_pages_need_nothing_from_outside(live_server, pages, session_cookie):
-    with Chromium() as browser:
+    with Chromium(lists_requests=True) as browser:
         browser.open(live_server.url + reverse("admin:login"))
         browser.cookie(settings.SESSION_COOKIE_NAME, session_cookie)
         for name, url in pages.items():

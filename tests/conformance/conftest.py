@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 from django.conf import settings
 
+from tests.browser import chromium
 from workspaces.models import Workspace
 from workspaces.services import create_workspace, issue_api_key
 
@@ -50,3 +52,9 @@ def clients_home() -> Path:
             pytest.skip(f"npm could not install the clients: {installed.stderr.strip()[-300:]}")
         done.write_text(manifest)
     return home
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _end_of_browsers() -> Iterator[None]:
+    yield
+    chromium.end_idle()

@@ -91,7 +91,7 @@ def test_a_batching_client(server, site, page_key):
             "Segment.io": {"deliveryStrategy": {"strategy": "batching", "config": {"timeout": 300}}}
         }
     }
-    with Chromium() as browser:
+    with Chromium(lists_requests=True) as browser:
         browser.open(f"{site}/")
         told = [json.dumps({"writeKey": page_key, "cdnURL": server.url}), json.dumps(options)]
         browser.run(LOAD % ", ".join(told))
