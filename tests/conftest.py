@@ -10,6 +10,8 @@ from django.contrib.auth.hashers import PBKDF2PasswordHasher
 from django.db.backends.signals import connection_created
 from django.dispatch import receiver
 from django.test import TransactionTestCase
+from django.test import utils as test_utils
+from django.test.signals import template_rendered
 from whitenoise.middleware import WhiteNoiseMiddleware
 
 from config.runtime import background
@@ -72,6 +74,19 @@ def _find_static_files_once(middleware):
 
 
 WhiteNoiseMiddleware.add_files_from_finders = _find_static_files_once
+
+
+def _render(template, context):
+    """Show a test client the context of a page, but not again with each template that the page includes.
+
+    Django copies it for every one of them: a hundred times for a page of the admin.
+    """
+    if context.template is template:
+        template_rendered.send(sender=template, template=template, context=context)
+    return template.nodelist.render(context)
+
+
+test_utils.instrumented_test_render = _render
 # The default million rounds take a third of a second.
 PBKDF2PasswordHasher.iterations = 1
 
