@@ -15,9 +15,9 @@ from events.id_bounds import in_milliseconds
 from events.lane_changes import lock_lanes_of_contacts, move_contacts
 from events.models import EffectsLevel, Event, EventBatch
 from events.processing.worker import wake_ups
+from events.stream.contact_changes import record_contact_changes
 from events.stream.outbox import enqueue_events
 from events.stream.partitions import ensure_partitions
-from events.stream.recording import record_contact_changes
 
 
 @receiver(post_save, sender=EventBatch, dispatch_uid="events.wake_workers")

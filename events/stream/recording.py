@@ -1,13 +1,11 @@
 """Record events: what clients, imports and staff send enters by `record_events`, with the changes of contacts.
 
-What Headrace itself derives from events is written by `derived_events`; both insert by `outbox.insert_events`.
+What Headrace itself derives from events is written by `derived_events`, what happens to contacts otherwise by
+`contact_changes`; all insert by `outbox.insert_events`.
 """
 
-from collections import Counter, defaultdict
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Callable, Container, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Generic, Protocol, TypeVar
@@ -24,13 +22,12 @@ from config.values.names import composed
 from contacts.companies import CompanyResolution, ResolvedCompany, link_companies
 from contacts.identity.resolution import ContactResolution
 from contacts.references import Resolution
-from contacts.signals import ContactChange, Kind, effects_of_changes
+from contacts.signals import ContactChange
 from events.errors import InvalidEventName, InvalidEventTime, InvalidMessageId, TooManyProperties
 from events.id_bounds import CLOCK_TOLERANCE, in_milliseconds
 from events.metrics import EVENTS
 from events.models import EffectsLevel
-from events.names import contact_event
-from events.stream.derived_events import DerivedEvent, record_derived_events
+from events.stream.contact_changes import event_of_change, gathering_changes
 from events.stream.lateness import are_late, level_of
 from events.stream.outbox import insert_events
 from events.stream.schemas import check_schemas
@@ -60,13 +57,13 @@ def record_events(
     """
     received_at = received_at or clock.now()
     admission = _Admission(workspace_id, incoming, received_at, source)
-    with _gathering_changes(workspace_id) as call:
+    with gathering_changes(workspace_id) as changes:
         admission.admit(schema_policy)
         outcomes = {
             place: Outcome(status="refused", error=error) for place, error in admission.refused.items()
         }
         if admission.events:
-            outcomes |= _insert(workspace_id, admission, call.changes, received_at, level)
+            outcomes |= _insert(workspace_id, admission, changes, received_at, level)
     outcomes_in_order = [outcomes[place] for place in range(len(incoming))]
     transaction.on_commit(
         partial(_count, Counter([outcome.status for outcome in outcomes_in_order])), robust=True
@@ -77,94 +74,6 @@ def record_events(
 def _count(statuses: Mapping[str, int]) -> None:
     for status, count in statuses.items():
         EVENTS.labels(status).inc(count)
-
-
-@contextmanager
-def caused_by(event_id: UUID | None, depth: int, level: EffectsLevel = EffectsLevel.ALL) -> Iterator[None]:
-    """Make changes of contacts that are recorded in this context caused by an event; the depth of causes ends loops.
-
-    It triggers no more effects than `level` says: what follows from history is history.
-    """
-    token = _current_cause.set(_Cause(event_id, depth, level))
-    try:
-        yield
-    finally:
-        _current_cause.reset(token)
-
-
-@dataclass(frozen=True, slots=True)
-class _Cause:
-    event_id: UUID | None
-    depth: int
-    level: EffectsLevel
-
-
-_current_cause: ContextVar[_Cause | None] = ContextVar("current_cause", default=None)
-
-
-def record_contact_changes(workspace_id: UUID, changes: Sequence[ContactChange]) -> None:
-    """Record what happened to contacts as system events, beside the events that caused it where some did."""
-    if (cause := _current_cause.get()) is not None:
-        _record_consequent_changes(workspace_id, changes, cause)
-        return
-    if (call := _current_call.get()) is not None and call.workspace_id == workspace_id:
-        call.changes.extend(changes)
-        return
-    received_at = clock.now()
-    by_level: dict[EffectsLevel, list[RecordedEvent]] = defaultdict(list)
-    limit = EffectsLevel.named(effects_of_changes())
-    for place, change in enumerate(changes):
-        event = _system_event(workspace_id, change, received_at, place)
-        by_level[min(_LEVELS.get(change.kind, EffectsLevel.ALL), limit)].append(event)
-    with transaction.atomic(savepoint=False):
-        for level, events in by_level.items():
-            insert_events(workspace_id, events, level=level, received_at=received_at)
-
-
-def _record_consequent_changes(workspace_id: UUID, changes: Sequence[ContactChange], cause: _Cause) -> None:
-    now = clock.now()
-    derived_events = [
-        DerivedEvent(
-            name=contact_event(change.kind),
-            contact_id=change.contact_id,
-            occurred_at=now,
-            properties={"old": dict(change.old), "new": dict(change.new)},
-            level=min(_LEVELS.get(change.kind, EffectsLevel.ALL), cause.level),
-            cause_id=cause.event_id,
-            depth=cause.depth,
-        )
-        for change in changes
-    ]
-    with transaction.atomic(savepoint=False):
-        record_derived_events(workspace_id, derived_events, now=now)
-
-
-# A merge makes nothing happen to the person: its histories start no campaign.
-_LEVELS: Mapping[Kind, EffectsLevel] = {
-    "merged": EffectsLevel.SCORES_AND_SEGMENTS,
-    "unmerged": EffectsLevel.SCORES_AND_SEGMENTS,
-}
-
-
-@dataclass(slots=True)
-class _Call:
-    """State of one call of `record_events`: contact changes are recorded with its own events."""
-
-    workspace_id: UUID
-    changes: list[ContactChange] = field(default_factory=list)
-
-
-_current_call: ContextVar[_Call | None] = ContextVar("current_call", default=None)
-
-
-@contextmanager
-def _gathering_changes(workspace_id: UUID) -> Iterator[_Call]:
-    call = _Call(workspace_id)
-    token = _current_call.set(call)
-    try:
-        yield call
-    finally:
-        _current_call.reset(token)
 
 
 class _Admission:
@@ -286,7 +195,9 @@ def _insert(
         if place in contacts
     ]:
         link_companies(workspace_id, pairs)
-    system = [_system_event(workspace_id, change, received_at, place) for place, change in enumerate(changes)]
+    system = [
+        event_of_change(workspace_id, change, received_at, place) for place, change in enumerate(changes)
+    ]
     _complete(workspace_id, admission, first=len(system))
     events = list(admission.events.values())
     if historic := _only_by_late_events(workspace_id, system, events, are_all_recorded=not admission.refused):
@@ -375,22 +286,6 @@ def _ids_of_timeless_keys(workspace_id: UUID, admission: _Admission) -> dict[str
             "SELECT key, event_id FROM events_messagekey WHERE workspace_id = %s AND key = ANY(%s)",
             [workspace_id, keys],
         )
-    )
-
-
-def _system_event(
-    workspace_id: UUID, change: ContactChange, received_at: datetime, sequence: int
-) -> RecordedEvent:
-    return RecordedEvent(
-        id=ids.uuid7(received_at, sequence),
-        workspace_id=workspace_id,
-        name=contact_event(change.kind),
-        contact_id=change.contact_id,
-        properties={"old": dict(change.old), "new": dict(change.new)},
-        context={},
-        occurred_at=received_at,
-        received_at=received_at,
-        source="system",
     )
 
 

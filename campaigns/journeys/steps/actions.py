@@ -35,8 +35,8 @@ from config.db.lookups import any_of
 from contacts.crud import get_contact, untag_contact, update_contact
 from contacts.references import ContactChanges
 from events.models import EffectsLevel
+from events.stream.contact_changes import caused_by
 from events.stream.derived_events import DerivedEvent, record_derived_events
-from events.stream.recording import caused_by
 from workspaces.models import Workspace
 
 
