@@ -48,16 +48,33 @@ def check_deliveries(**_: Any) -> list[CheckMessage]:
                 id="headrace.W022",
             )
         )
-    is_encrypted = settings.EMAIL_USE_TLS or settings.EMAIL_USE_SSL
-    is_smtp = backend.startswith("campaigns.messaging.channels.email.")
-    if is_smtp and not is_encrypted and not is_local(settings.EMAIL_HOST):
+    if is_local(read_mailbox(settings.DEFAULT_FROM_EMAIL).domain):
         found.append(
-            Warning(
-                "E-mail, and the password of its server, go in clear to another machine.",
-                hint="Use smtp+tls:// or smtp+ssl:// in EMAIL_URL.",
-                id="headrace.W020",
+            Error(
+                "DEFAULT_FROM_EMAIL is of no domain that mail servers know.",
+                hint="Set DEFAULT_FROM_EMAIL='Name <news@your.domain>'.",
+                id="headrace.E023",
             )
         )
+    return [*found, *_check_encryption(backend), *_check_webhook_secret(backend)]
+
+
+def _check_encryption(backend: str) -> list[CheckMessage]:
+    is_encrypted = settings.EMAIL_USE_TLS or settings.EMAIL_USE_SSL
+    is_smtp = backend.startswith("campaigns.messaging.channels.email.")
+    if not is_smtp or is_encrypted or is_local(settings.EMAIL_HOST):
+        return []
+    return [
+        Warning(
+            "E-mail, and the password of its server, go in clear to another machine.",
+            hint="Use smtp+tls:// or smtp+ssl:// in EMAIL_URL.",
+            id="headrace.W020",
+        )
+    ]
+
+
+def _check_webhook_secret(backend: str) -> list[CheckMessage]:
+    found: list[CheckMessage] = []
     secret = settings.ANYMAIL.get("WEBHOOK_SECRET", "")
     if backend.startswith("anymail.") and not secret:
         found.append(
@@ -74,14 +91,6 @@ def check_deliveries(**_: Any) -> list[CheckMessage]:
                 "EMAIL_WEBHOOK_SECRET is not name:password, or its password can be guessed.",
                 hint="python -c 'import secrets; print(secrets.token_urlsafe(24))' makes a good password.",
                 id="headrace.E022",
-            )
-        )
-    if is_local(read_mailbox(settings.DEFAULT_FROM_EMAIL).domain):
-        found.append(
-            Error(
-                "DEFAULT_FROM_EMAIL is of no domain that mail servers know.",
-                hint="Set DEFAULT_FROM_EMAIL='Name <news@your.domain>'.",
-                id="headrace.E023",
             )
         )
     return found

@@ -7,7 +7,7 @@ here; `journeys.processor` takes all other steps later, in short transactions of
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 from uuid import UUID
 
@@ -15,7 +15,8 @@ from campaigns.journeys.campaign_failures import park_campaign
 from campaigns.journeys.correlation import correlation_value_at, event_properties
 from campaigns.journeys.date_triggers import CONTACT_CHANGE_EVENTS, process_date_triggers
 from campaigns.journeys.definition.triggers import EventTrigger, is_trusted
-from campaigns.journeys.enrollment import Candidate, enroll
+from campaigns.journeys.eligibility import Candidate
+from campaigns.journeys.enrollment import enroll
 from campaigns.journeys.goals_and_exits import end_or_resume_enrollments
 from campaigns.journeys.merges import end_duplicate_enrollments, end_enrollments_of_removed_contacts
 from campaigns.journeys.plans import ActiveCampaign, CampaignPlan, cached_plan, load_plan
@@ -110,20 +111,7 @@ def _enroll_group(
     path: tuple[str, ...],
 ) -> None:
     """Match events of one name against campaigns in one statement, and enroll; park those that fail."""
-    properties = event_properties(batch.workspace_id, [event.id for event in events]) if path else {}
-    candidates = [
-        Candidate(
-            contact_id=event.contact_id,
-            source=f"event:{event.id}",
-            occurred_at=event.occurred_at,
-            event_id=event.id,
-            depth=event.depth + 1,
-            level=event.level,
-            refusal=refusals.get(event.id),
-            value=correlation_value_at(properties.get(event.id), path) if path else None,
-        )
-        for event in events
-    ]
+    candidates = _candidates(batch.workspace_id, events, refusals, path)
 
     def enroll_batch(group: Sequence[CampaignTriggers]) -> None:
         size = max(_MAX_PAIRS_PER_STATEMENT // len(group), 1)
@@ -162,6 +150,26 @@ def _enroll_group(
     bisect_failures(
         [group for group in campaigns_with_triggers if not group[0].is_parked], enroll_batch, park_failed
     )
+
+
+def _candidates(
+    workspace_id: UUID, events: Sequence[EffectEvent], refusals: Mapping[UUID, Reason], path: tuple[str, ...]
+) -> list[Candidate]:
+    """Return the contacts of events, each with the value at `path` of its event where campaigns have one a key."""
+    properties = event_properties(workspace_id, [event.id for event in events]) if path else {}
+    return [
+        Candidate(
+            contact_id=event.contact_id,
+            source=f"event:{event.id}",
+            occurred_at=event.occurred_at,
+            event_id=event.id,
+            depth=event.depth + 1,
+            level=event.level,
+            refusal=refusals.get(event.id),
+            value=correlation_value_at(properties.get(event.id), path) if path else None,
+        )
+        for event in events
+    ]
 
 
 def _matched_campaigns(

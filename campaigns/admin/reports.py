@@ -87,95 +87,81 @@ def trace_lead(trace: Trace, *, names_contact: bool) -> SafeString:
 
 def trace_sections(trace: Trace) -> list[tuple[type[Model], Section]]:
     """Return the tables of a trace, each with the model that a user must be allowed to see."""
-    campaigns = {pk: link("campaigns_campaign_change", pk, name) for pk, name in trace.campaigns.items()}
     return [
-        (
-            ParkedEffect,
-            _section(
-                "Parked",
-                ["When (UTC)", "Effect", "Culprit", "Error"],
-                [[utc(row.created_at), row.effect, row.subject, row.error[:200]] for row in trace.parked],
-            ),
-        ),
-        (
-            ScoreEntry,
-            _section(
-                "Scores",
-                ["When (UTC)", "Rule", "Points", ""],
-                [
-                    [
-                        utc(entry.created_at),
-                        rule,
-                        f"{entry.points.normalize():+f}",
-                        "past the limit" if entry.is_superseded else "",
-                    ]
-                    for entry, rule in trace.scores
-                ],
-            ),
-        ),
-        (
-            Event,
-            _section(
-                "Events that followed",
-                ["When (UTC)", "Event", "Properties"],
-                [
-                    [utc(event.occurred_at), event_link(event), dumps(event.properties).decode()[:200]]
-                    for event in trace.derived_events
-                ],
-            ),
-        ),
-        (
-            Decision,
-            _section(
-                "Decided",
-                ["When (UTC)", "Campaign", "What", "Why", "Step"],
-                [
-                    [
-                        utc(decision.decided_at),
-                        campaign_links(
-                            {pk: trace.campaigns.get(pk, str(pk)) for pk in decision.campaign_ids}
-                        ),
-                        decision.get_kind_display(),
-                        reason_of(decision),
-                        decision.step,
-                    ]
-                    for decision in trace.decisions
-                ],
-            ),
-        ),
-        (
-            Enrollment,
-            _section(
-                "Enrollments",
-                ["Started (UTC)", "Campaign", "Enrollment", "How it ended"],
-                [
-                    [
-                        utc(enrollment.started_at),
-                        campaigns.get(enrollment.campaign_id, ""),
-                        link("campaigns_enrollment_change", enrollment.pk, enrollment.status),
-                        enrollment.end_reason,
-                    ]
-                    for enrollment in trace.enrollments
-                ],
-            ),
-        ),
-        (
-            Message,
-            _section(
-                "Messages",
-                ["Made (UTC)", "Message", "Status", "Sent (UTC)"],
-                [
-                    [
-                        utc(message.created_at),
-                        link("campaigns_message_change", message.pk, message),
-                        message.get_status_display(),
-                        utc(message.sent_at),
-                    ]
-                    for message in trace.messages
-                ],
-            ),
-        ),
+        (ParkedEffect, _parked(trace)),
+        (ScoreEntry, _scores(trace)),
+        (Event, _derived_events(trace)),
+        (Decision, _decisions(trace)),
+        (Enrollment, _enrollments(trace)),
+        (Message, _messages(trace)),
     ]
+
+
+def _parked(trace: Trace) -> Section:
+    rows = [[utc(row.created_at), row.effect, row.subject, row.error[:200]] for row in trace.parked]
+    return _section("Parked", ["When (UTC)", "Effect", "Culprit", "Error"], rows)
+
+
+def _scores(trace: Trace) -> Section:
+    rows = [
+        [
+            utc(entry.created_at),
+            rule,
+            f"{entry.points.normalize():+f}",
+            "past the limit" if entry.is_superseded else "",
+        ]
+        for entry, rule in trace.scores
+    ]
+    return _section("Scores", ["When (UTC)", "Rule", "Points", ""], rows)
+
+
+def _derived_events(trace: Trace) -> Section:
+    rows = [
+        [utc(event.occurred_at), event_link(event), dumps(event.properties).decode()[:200]]
+        for event in trace.derived_events
+    ]
+    return _section("Events that followed", ["When (UTC)", "Event", "Properties"], rows)
+
+
+def _decisions(trace: Trace) -> Section:
+    rows = [
+        [
+            utc(decision.decided_at),
+            campaign_links({pk: trace.campaigns.get(pk, str(pk)) for pk in decision.campaign_ids}),
+            decision.get_kind_display(),
+            reason_of(decision),
+            decision.step,
+        ]
+        for decision in trace.decisions
+    ]
+    return _section("Decided", ["When (UTC)", "Campaign", "What", "Why", "Step"], rows)
+
+
+def _enrollments(trace: Trace) -> Section:
+    campaigns = {pk: link("campaigns_campaign_change", pk, name) for pk, name in trace.campaigns.items()}
+    rows = [
+        [
+            utc(enrollment.started_at),
+            campaigns.get(enrollment.campaign_id, ""),
+            link("campaigns_enrollment_change", enrollment.pk, enrollment.status),
+            enrollment.end_reason,
+        ]
+        for enrollment in trace.enrollments
+    ]
+    return _section("Enrollments", ["Started (UTC)", "Campaign", "Enrollment", "How it ended"], rows)
+
+
+def _messages(trace: Trace) -> Section:
+    rows = [
+        [
+            utc(message.created_at),
+            link("campaigns_message_change", message.pk, message),
+            message.get_status_display(),
+            utc(message.sent_at),
+        ]
+        for message in trace.messages
+    ]
+    return _section("Messages", ["Made (UTC)", "Message", "Status", "Sent (UTC)"], rows)
 
 
 def _reasons(title: str, counts: dict[str, int]) -> Section:

@@ -20,7 +20,8 @@ from campaigns.errors import (
     StartInPast,
 )
 from campaigns.journeys.campaign_failures import park_campaign
-from campaigns.journeys.enrollment import Candidate, enroll
+from campaigns.journeys.eligibility import Candidate
+from campaigns.journeys.enrollment import enroll
 from campaigns.journeys.goals_and_exits import ids_by_canonical_contact
 from campaigns.journeys.plans import to_active_campaign
 from campaigns.models import Broadcast, Campaign

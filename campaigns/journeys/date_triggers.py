@@ -11,7 +11,8 @@ from uuid import UUID
 
 from campaigns.errors import InvalidDefinition
 from campaigns.journeys.campaign_failures import park_campaign
-from campaigns.journeys.enrollment import Candidate, enroll
+from campaigns.journeys.eligibility import Candidate
+from campaigns.journeys.enrollment import enroll
 from campaigns.journeys.local_time import occurrence_after
 from campaigns.journeys.plans import (
     ActiveCampaign,

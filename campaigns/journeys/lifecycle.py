@@ -34,7 +34,8 @@ from campaigns.journeys.date_triggers import cancel_date_timers, start_date_back
 from campaigns.journeys.definition.parser import Definition, parse_definition
 from campaigns.journeys.definition.triggers import ScheduleTrigger, Trigger
 from campaigns.journeys.definition_checks import check_definition
-from campaigns.journeys.enrollment import Candidate, EnrollmentResult, enroll
+from campaigns.journeys.eligibility import Candidate
+from campaigns.journeys.enrollment import EnrollmentResult, enroll
 from campaigns.journeys.goals_and_exits import end_enrollments
 from campaigns.journeys.plans import ActiveCampaign, to_active_campaign
 from campaigns.messaging.senders import SENDERS, sender_error
