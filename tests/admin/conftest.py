@@ -12,7 +12,7 @@ from workspaces.models import Membership, User, Workspace
 def empty_sidebar(monkeypatch):
     """Leave out the sidebar and the list of all models, half of what a page takes and the same on each.
 
-    `test_every_page`, `test_tenancy` and `test_ways` have them.
+    `test_every_page`, `test_tenancy`, `test_wording` and `test_ways` have them.
     """
     monkeypatch.setattr(admin.site, "get_sidebar_list", lambda request: [{"items": []}])
     monkeypatch.setattr(admin.site, "get_app_list", lambda request, app_label=None: [])

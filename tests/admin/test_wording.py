@@ -85,7 +85,6 @@ def told(workspace, rows):
 
 
 def pages(rows):
-    yield reverse("admin:index")
     for model in REGISTERED:
         yield url_of(model, "changelist")
         for row in model._default_manager.all()[:2]:
@@ -98,11 +97,17 @@ def pages(rows):
     yield reverse("admin:campaigns_trace", args=[rows.events[0].pk])
 
 
+def test_the_first_page_and_the_menu_are_spelled(staff, told):
+    assert not wrong_in(staff.get(reverse("admin:index")))
+
+
+@pytest.mark.usefixtures("empty_sidebar")
 def test_pages_are_spelled(staff, told):
     wrong = {page: found for page in pages(told) if (found := wrong_in(staff.get(page)))}
     assert not wrong
 
 
+@pytest.mark.usefixtures("empty_sidebar")
 def test_forms_are_spelled(staff, told):
     wrong = {}
     for model in REGISTERED:
@@ -115,6 +120,7 @@ def test_forms_are_spelled(staff, told):
     assert not wrong
 
 
+@pytest.mark.usefixtures("empty_sidebar")
 def test_what_actions_ask_and_answer_is_spelled(staff, told):
     wrong = {}
     for model in REGISTERED:
