@@ -5,8 +5,10 @@ STAMP := $(VENV)/.installed
 export HEADRACE_HOME ?= $(CURDIR)/var
 # Whatever starts many processes compiles each module once.
 unexport PYTHONDONTWRITEBYTECODE
+# More PROCESSES than cores wait less where tests wait, and load the tests once more each.
+PROCESSES ?= 2
 # Files are begun in the order of tests/conftest.py, the long ones first.
-PYTEST := $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+PYTEST := $(BIN)/pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
 .PHONY: run test lint format types layers checks pytest proof test-servers schema bench lock clean
 

@@ -14,9 +14,10 @@ import pytest
 
 from tests.config.runtime.test_supervisor import wait_for
 from tests.proof.system import Client, Senders, System, check_once
+from tests.scale import scaled
 
 pytestmark = pytest.mark.slow
-SENDS = 400
+SENDS = scaled(150, 40)
 
 
 @pytest.fixture

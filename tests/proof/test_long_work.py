@@ -16,7 +16,7 @@ from tests.scale import scaled
 
 pytestmark = pytest.mark.slow
 LONG_WORKER = "--queues=headrace-long"
-EVENTS = scaled(600, 5)
+EVENTS = scaled(300, 60)
 REHEARSALS = 4
 STATUSES = "SELECT status, attempts FROM campaigns_rehearsal ORDER BY id"
 

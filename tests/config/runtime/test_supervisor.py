@@ -112,10 +112,12 @@ def free_port() -> int:
 
 
 def wait_for(is_so: Callable[[], object], seconds: float) -> None:
-    deadline = time.monotonic() + seconds
+    """Look again and again, more seldom with the time: a look may cost a connection or a walk over all processes."""
+    deadline, pause = time.monotonic() + seconds, 0.02
     while not is_so():
         assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.02)
+        time.sleep(pause)
+        pause = min(1.2 * pause, 0.1)
 
 
 @pytest.fixture
