@@ -39,31 +39,6 @@ from segments.models import Membership, Segment
 BATCH_SIZE: Final = 1_000
 
 
-def schedule_broadcast(
-    campaign: Campaign,
-    *,
-    at: datetime,
-    segment_id: UUID | None = None,
-    contact_ids: list[UUID] | None = None,
-    scheduled_at: datetime | None = None,
-    actor: str = "",
-) -> Broadcast:
-    """Schedule a broadcast of a campaign at `at`, to a segment or to a list of contacts.
-
-    `scheduled_at`: the time in the schedule trigger, if one plans it. `actor`: recorded in the broadcast's changes.
-    """
-    broadcast = new_broadcast(
-        campaign,
-        at=at,
-        segment_id=segment_id,
-        contact_ids=contact_ids,
-        scheduled_at=scheduled_at,
-        actor=actor,
-    )
-    schedule_broadcasts(campaign.workspace_id, [broadcast])
-    return broadcast
-
-
 def new_broadcast(
     campaign: Campaign,
     *,
@@ -73,7 +48,10 @@ def new_broadcast(
     scheduled_at: datetime | None = None,
     actor: str = "",
 ) -> Broadcast:
-    """Return a broadcast as `schedule_broadcast` describes it, which is not saved yet."""
+    """Return a broadcast of a campaign at `at`, to a segment or to a list of contacts: `schedule_broadcasts` saves it.
+
+    `scheduled_at`: the time in the schedule trigger, if one plans it. `actor`: recorded in the broadcast's changes.
+    """
     return Broadcast(
         workspace_id=campaign.workspace_id,
         campaign=campaign,

@@ -1,4 +1,4 @@
-"""Queries for decisions and the campaigns that they are about."""
+"""Read the decisions about a campaign. Each is made where it falls, as a `NewDecision`."""
 
 from collections.abc import Iterable
 from heapq import nlargest

@@ -26,7 +26,6 @@ from campaigns.errors import (
 from campaigns.journeys.broadcasts import (
     is_past,
     new_broadcast,
-    schedule_broadcast,
     schedule_broadcasts,
 )
 from campaigns.journeys.correlation import correlation_value_at
@@ -436,9 +435,11 @@ def broadcast_campaign(
         raise InvalidCampaign("segment_id", "There is no such segment.")
     if contact_ids is not None:
         contact_ids = sorted(set(find(workspace_id, contact_ids).by_id.values()))
-    return schedule_broadcast(
+    broadcast = new_broadcast(
         current, segment_id=segment_id, contact_ids=contact_ids, at=at or clock.now(), actor=actor
     )
+    schedule_broadcasts(workspace_id, [broadcast])
+    return broadcast
 
 
 def _plan_broadcasts(

@@ -18,6 +18,7 @@ from campaigns.journeys.definition.triggers import ManualTrigger
 from campaigns.journeys.definition_checks import check_definition
 from campaigns.journeys.plans import build_plan, to_active_campaign
 from campaigns.models import Campaign, CampaignVersion, ChannelSettings, Rehearsal, RehearsedEnrollment
+from campaigns.rehearsal.events import collect_history, history_size, names_of_definition
 from campaigns.rehearsal.history import (
     ContactHistory,
     History,
@@ -29,14 +30,7 @@ from campaigns.rehearsal.limits import Limit, imported_limit, limits_of
 from campaigns.rehearsal.report import differences_of, rehearsed_enrollments, report_of
 from campaigns.rehearsal.session import InCaller, hide_tables, run_in_session, show_now
 from campaigns.rehearsal.starts import contacts_of, load_starts, run_starts
-from campaigns.rehearsal.timeline import (
-    COARSE,
-    FINE_UNTIL,
-    Timeline,
-    collect_history,
-    history_size,
-    names_of_definition,
-)
+from campaigns.rehearsal.timeline import COARSE, FINE_UNTIL, Timeline
 from campaigns.schedule import REHEARSAL_SILENCE
 from config import clock, ids
 from config.db.backfill import BATCH_ROWS

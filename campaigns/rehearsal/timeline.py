@@ -11,26 +11,23 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 from uuid import UUID
 
 from campaigns.effects import apply_plan
 from campaigns.journeys.date_triggers import CONTACT_CHANGE_EVENTS
-from campaigns.journeys.definition.steps import WaitUntilDateStep
-from campaigns.journeys.definition.triggers import DateTrigger, EventTrigger
-from campaigns.journeys.plans import ActiveCampaign, CampaignPlan, listeners_of
+from campaigns.journeys.plans import CampaignPlan
 from campaigns.journeys.processor import process_batch
 from campaigns.messaging.delivery import Attempt, Sent, claim_ready, record_attempts
 from campaigns.models import Enrollment, Message
+from campaigns.rehearsal.events import SELECT_EVENT, effect_event
 from campaigns.rehearsal.history import History, Statement, advance
-from campaigns.rehearsal.session import HISTORY, KNOWN_AT, RECORDED, show_now
+from campaigns.rehearsal.session import HISTORY, RECORDED, show_now
 from campaigns.rehearsal.transactions import in_one_transaction
 from config import clock
 from config.db.statements import execute, fetch_all
-from events.id_bounds import end_id_of_events, first_id_of_events
-from events.models import EffectsLevel, Event, EventBatch, Timer
+from events.models import EffectsLevel, EventBatch, Timer
 from events.processing.passes import DueTimer, EffectBatch, EffectEvent
-from events.stream.lateness import LATE_AFTER
 
 FINE_UNTIL: Final = 50_000
 """Most events of which each has its own moment."""
@@ -204,25 +201,21 @@ class Timeline:
         """Take the events that the campaign itself has just recorded, as far as they concern it."""
         names = sorted(self.plan.triggers.keys() | self.plan.listeners.keys() | CONTACT_CHANGE_EVENTS)
         found = fetch_all(_TAKE_RECORDED, [self.workspace_id, self.workspace_id, names])
-        return [_event(row, EffectsLevel(level)) for *row, level in found]
+        return [effect_event(row, EffectsLevel(level)) for *row, level in found]
 
     def _fetch(self) -> None:
         """Read the next events of the history."""
         found = fetch_all(
             f"SELECT * FROM {HISTORY} WHERE place > %s ORDER BY place LIMIT %s", [self._position, _FETCHED]
         )
-        self._waiting.extend((known_at, _event(row, EffectsLevel.ALL)) for _, *row, known_at in found)
+        self._waiting.extend((known_at, effect_event(row, EffectsLevel.ALL)) for _, *row, known_at in found)
         self._position += len(found)
         self._is_read = len(found) < _FETCHED
 
 
-_SELECT: Final = (
-    "SELECT e.id, COALESCE(c.merged_into_id, c.id) AS contact_id, e.name, e.occurred_at, e.source, e.depth,"
-    " e.received_at"
-)
 _TAKE_RECORDED: Final = f"""
 WITH taken AS (DELETE FROM {EventBatch._meta.db_table} WHERE workspace_id = %s RETURNING event_ids, level)
-{_SELECT}, taken.level FROM taken CROSS JOIN LATERAL unnest(taken.event_ids) AS entry (id)
+{SELECT_EVENT}, taken.level FROM taken CROSS JOIN LATERAL unnest(taken.event_ids) AS entry (id)
 JOIN {RECORDED} e ON e.id = entry.id
 JOIN contacts_contact c ON c.workspace_id = %s AND c.id = e.contact_id
 WHERE e.name = ANY(%s) ORDER BY e.occurred_at, e.id
@@ -250,61 +243,3 @@ FROM (
         EXISTS (SELECT FROM {EventBatch._meta.db_table} WHERE workspace_id = %s) AS has_recorded
 ) due
 """
-
-
-def names_of_definition(active_campaign: ActiveCampaign) -> tuple[list[str], list[str]]:
-    """Return the names of the events that concern a campaign, and the attributes whose dates do."""
-    definition = active_campaign.definition
-    names = {trigger.event_name for trigger in definition.triggers if isinstance(trigger, EventTrigger)}
-    listeners = listeners_of(active_campaign.campaign_id, active_campaign.version_id, definition)
-    names |= {listener.match.event_name for listener in listeners}
-    attributes = {trigger.attribute for trigger in definition.triggers if isinstance(trigger, DateTrigger)}
-    waits = (node.step for node in definition.nodes.values())
-    if attributes or any(isinstance(step, WaitUntilDateStep) for step in waits):
-        names |= CONTACT_CHANGE_EVENTS
-    return sorted(names), sorted(attributes)
-
-
-def collect_history(
-    workspace_id: UUID,
-    campaign_id: UUID,
-    names: Sequence[str],
-    since: datetime,
-    until: datetime,
-    *,
-    attributes: Sequence[str] = (),
-) -> list[UUID]:
-    """Put the events of these names that became known from `since` until `until` in order, in a temporary table.
-
-    Returns whose they are, and who has one of the attributes. Called before the tables are hidden.
-    """
-    execute(
-        f"CREATE TEMP TABLE {HISTORY} AS SELECT row_number() OVER (ORDER BY known_at, occurred_at, id) AS place,"
-        f" h.* FROM ({_SELECT}, {KNOWN_AT} AS known_at FROM {Event._meta.db_table} e"
-        "  JOIN contacts_contact c ON c.workspace_id = e.workspace_id AND c.id = e.contact_id"
-        "  WHERE e.workspace_id = %s AND e.name = ANY(%s) AND e.id BETWEEN %s AND %s"
-        "  AND NOT (e.source = 'system' AND e.properties @> jsonb_build_object('campaignId', %s::text))"
-        " ) h WHERE known_at >= %s AND known_at < %s",
-        [
-            *(workspace_id, list(names), first_id_of_events(since - LATE_AFTER), end_id_of_events(until)),
-            *(str(campaign_id), since, until),
-        ],
-    )
-    execute(f"CREATE INDEX ON {HISTORY} (place)")
-    found = fetch_all(
-        f"SELECT contact_id FROM {HISTORY} UNION SELECT id FROM contacts_contact"
-        " WHERE workspace_id = %s AND merged_into_id IS NULL AND attributes ?| %s::text[]",
-        [workspace_id, list(attributes)],
-    )
-    return [contact_id for (contact_id,) in found]
-
-
-def history_size() -> int:
-    """Return how many events `collect_history` found."""
-    ((count,),) = fetch_all(f"SELECT count(*) FROM {HISTORY}", [])
-    return int(count)
-
-
-def _event(row: Sequence[Any], level: EffectsLevel) -> EffectEvent:
-    id_, contact_id, name, occurred_at, source, depth, received_at, *_ = row
-    return EffectEvent(id_, contact_id, name, occurred_at, source, depth, level, received_at=received_at)

@@ -180,7 +180,7 @@ class Announcement:
         event = '{"type": "purchase", "contactId": "\'$CONTACT\'", "metadata": {"amount": 99}}'
         return [
             "",
-            "Paste these: a scoring rule, a contact, an event, and the contact with its score.",
+            "Paste these: a scoring rule, a contact, an event, and, a moment later, the contact with its score.",
             "",
             f"{post} {base}/scoring-rules -d '{rule}'",
             f"CONTACT=$({post} {base}/contacts -d '{contact}' | {take_id})",

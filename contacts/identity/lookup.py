@@ -110,6 +110,11 @@ def _rows(
     with_schema: bool = False,
     with_erased: bool = False,
 ) -> list[tuple[Any, ...]]:
+    """Return rows of kind, value, contact, survivor and, if asked for, its state.
+
+    The kind is None where an id was looked up. The contact is None in two rows: that of the schema, and that which
+    says that somebody was erased; only the latter has a survivor.
+    """
     parts = []
     parameters: dict[str, Any] = {"workspace": workspace_id}
     state = _STATE if with_states else ""

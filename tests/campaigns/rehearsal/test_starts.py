@@ -6,7 +6,7 @@ import pytest
 from django.urls import reverse
 
 from campaigns.errors import InvalidRehearsal
-from campaigns.journeys.broadcasts import BROADCASTS, schedule_broadcast
+from campaigns.journeys.broadcasts import BROADCASTS, new_broadcast, schedule_broadcasts
 from campaigns.journeys.lifecycle import create_campaign, execute_campaign
 from campaigns.journeys.processor import process_batch
 from campaigns.models import Enrollment, Message, Rehearsal
@@ -125,7 +125,7 @@ def test_a_broadcast_that_happened_is_repeated_as_it_was(workspace):
         happened(workspace, f"p{place}", "buy", BEGIN + timedelta(minutes=place))
     at = BEGIN + timedelta(days=2)
     with clock.virtual(at):
-        schedule_broadcast(campaign, at=at, segment_id=segment.id)
+        schedule_broadcasts(campaign.workspace_id, [new_broadcast(campaign, at=at, segment_id=segment.id)])
         BROADCASTS.run_all()
         while process_batch(workspace.id):
             pass
