@@ -38,7 +38,7 @@ class Mentions:
         if any(text.lower() in contact_ids for text in self.texts):
             return True
         kinds = {kind for kind, _ in identifiers}
-        return any(not _identifications(text, kinds).isdisjoint(identifiers) for text in self.texts)
+        return any(not identifications(text, kinds).isdisjoint(identifiers) for text in self.texts)
 
 
 def mentions_in(
@@ -63,7 +63,7 @@ def naming_erased(workspace_id: UUID, mentions: Sequence[Mentions]) -> list[bool
     looked_up = _within_limit(mentions)
     texts = frozenset(chain.from_iterable(each.texts for each in looked_up))
     kinds = {*BUILT_IN_KINDS, identity_field}
-    spelled = {text: _identifications(text, kinds) for text in texts}
+    spelled = {text: identifications(text, kinds) for text in texts}
     known = chain.from_iterable(each.identifiers for each in looked_up)
     erased = erased_among(workspace_id, {*chain.from_iterable(spelled.values()), *known})
     named = {text for text, identifiers in spelled.items() if not erased.isdisjoint(identifiers)}
@@ -74,7 +74,7 @@ def naming_erased(workspace_id: UUID, mentions: Sequence[Mentions]) -> list[bool
     return decided + [True] * (len(mentions) - len(looked_up))
 
 
-def _identifications(text: str, kinds: Collection[str]) -> set[Identification]:
+def identifications(text: str, kinds: Collection[str]) -> set[Identification]:
     """Return the identifiers that a text may be."""
     return {
         (kind, value)
@@ -113,15 +113,19 @@ def _erased_ids(workspace_id: UUID, texts: Collection[str]) -> set[str]:
     return {by_id[contact_id] for (contact_id,) in rows if contact_id in by_id}
 
 
+def texts_of(text: str) -> Iterator[str]:
+    """Yield a text, and its words if it has several."""
+    if text := text.strip():
+        yield text
+        words = _BETWEEN.split(text)
+        yield from (word for word in words if word and len(words) > 1)
+
+
 def _texts(value: Any, has_numbers: bool) -> Iterator[str]:
     """Yield all texts of a value, names of keys too, and the words of each."""
     match value:
         case str():
-            text = value.strip()
-            if text:
-                yield text
-                words = _BETWEEN.split(text)
-                yield from (word for word in words if word and len(words) > 1)
+            yield from texts_of(value)
         case bool() | None:
             return
         case int() | float():

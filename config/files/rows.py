@@ -7,7 +7,8 @@ from typing import Any, Final, NamedTuple
 MAX_ROW_BYTES: Final = 1_048_576
 """Longest line, or quoted record of several lines, that is read; a longer one is refused unread."""
 MAX_SHOWN: Final = 2_000
-"""Characters of an unreadable line that the file of refused rows shows."""
+"""Characters of an unreadable row of Parquet that the file of refused rows shows."""
+TOO_LONG: Final = f"The line is longer than {MAX_ROW_BYTES:,} bytes"
 
 
 class Row(NamedTuple):
@@ -25,6 +26,11 @@ class Row(NamedTuple):
     raw: Mapping[str, Any] = MappingProxyType({})
     key: str = ""
     size: int = 0
+
+
+def shown(data: bytes) -> str:
+    """Return an unreadable line as text; bytes that are none are written as `\\xe4`."""
+    return data.decode("utf-8", "backslashreplace").replace("\x00", "\\x00")
 
 
 class Place(NamedTuple):

@@ -6,9 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from config.files.errors import UnreadableFile
-from config.files.json_lines import TOO_LONG, shown
 from config.files.lines import Block, Line
-from config.files.rows import MAX_ROW_BYTES, Row
+from config.files.rows import MAX_ROW_BYTES, TOO_LONG, Row, shown
 
 DELIMITERS: Final = ",;\t|"
 _SAMPLE_LINES: Final = 20
@@ -87,7 +86,8 @@ def table_rows(
         lines = _Lines(block, blocks)
         for number, end, cells, problem, next_line in table_records(lines, header.delimiter):
             if problem:
-                yield Row(number, end, next_line, None, problem, {"text": cells[0]} if cells else {})
+                raw = {"text": cells[0], "columns": columns, "delimiter": header.delimiter} if cells else {}
+                yield Row(number, end, next_line, None, problem, raw)
             elif len(cells) == width:
                 yield Row(number, end, next_line, dict(zip(columns, cells, strict=True)))
             elif cells:

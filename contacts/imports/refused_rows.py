@@ -1,5 +1,6 @@
 """RefusedRows: what was not taken of an upload, kept in the database as a file of refused rows has it."""
 
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 from uuid import UUID
@@ -8,6 +9,7 @@ import orjson
 
 from contacts.errors import RefusedRowsElsewhere, RefusedRowsPurged
 from contacts.identifiers import BUILT_IN_KINDS, Identification, normalize_identifier
+from contacts.mentions import identifications, texts_of
 from contacts.models import ErasedIdentifier, Import, RefusedRow
 from contacts.tombstones import erased_among
 from workspaces.models import Workspace
@@ -15,6 +17,7 @@ from workspaces.models import Workspace
 MOST_KEPT: Final = 100_000
 """Refused rows of an import that are kept; further ones are counted."""
 _CHUNK: Final = 200
+_BETWEEN_CELLS: Final = re.compile(r"""[,;\t|"{}\[\]\r\n]+|\\x00""")
 _ERASED: Final = "The row names somebody who was erased"
 
 
@@ -54,7 +57,7 @@ def _without_erased(workspace_id: UUID, rows: Sequence[Mapping[str, Any]]) -> li
         return list(rows)
     own = Workspace.objects.filter(id=workspace_id).values_list("identity_field", flat=True)
     kinds = {*BUILT_IN_KINDS, *own}
-    named = [set(_identifiers_in(row, kinds)) for row in rows]
+    named = [{*_identifiers_in(row, kinds), *_identifiers_within(row.get("text"), kinds)} for row in rows]
     erased = erased_among(workspace_id, set().union(*named))
     return [
         row if erased.isdisjoint(identifiers) else {"line": row["line"], "cause": _ERASED}
@@ -73,6 +76,13 @@ def _identifiers_in(value: Any, kinds: Collection[str]) -> Iterator[Identificati
     for kind in kinds:
         if (spelled := normalize_identifier(kind, value)) is not None:
             yield kind, spelled
+
+
+def _identifiers_within(text: Any, kinds: Collection[str]) -> Iterator[Identification]:
+    """Yield what the cells of a line that could not be read, and the words in them, may be as identifiers."""
+    for cell in _BETWEEN_CELLS.split(text) if isinstance(text, str) else ():
+        for word in texts_of(cell):
+            yield from identifications(word, kinds)
 
 
 def names_erased(run: Import) -> bool:

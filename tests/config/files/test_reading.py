@@ -1,6 +1,7 @@
 """Files of every form and every kind of damage are read row by row, and from any row on."""
 
 import gzip
+import json
 import os
 import threading
 
@@ -66,6 +67,8 @@ def read(tmp_path):
         packed(b'{"a": "1", "b": "2"}'),
         b'{"line": 7, "cause": "?", "key": "k", "row": {"a": "1", "b": "2"}}\n',
         b'{"line": 7, "cause": "?", "key": "k", "columns": ["a", "b"], "cells": ["1", "2"]}\n',
+        b'{"line": 7, "cause": "?", "key": "k", "columns": ["a", "b"], "delimiter": ";", "text": "1;\\"2\\"\\n"}\n',
+        b'{"line": 7, "cause": "?", "key": "k", "text": "{\\"a\\": \\"1\\", \\"b\\": \\"2\\"}"}\n',
     ],
     ids=lambda content: repr(content[:40]),
 )
@@ -128,6 +131,49 @@ def test_a_bad_line_of_json_is_refused_by_itself(read, bad, problem):
     rows = read(b'{"a": "1", "b": "2"}\n' + bad + b'\n{"a": "1", "b": "2"}\n')
     assert [row.values for row in rows] == [AB, None, AB]
     assert problem in rows[1].problem
+
+
+@pytest.mark.parametrize(
+    ("content", "wrong", "right", "values"),
+    [
+        (b"a;b\n\xe4;2\n", "\\xe4", "1", AB),
+        (b"a;b\n\xe4;" + b"2" * 5_000 + b"\n", "\\xe4", "1", {"a": "1", "b": "2" * 5_000}),
+        (b"a\tb\n1\x00\t2\n", "\\x00", "", AB),
+        (b'a,b\n"1,2\n', '"', "", AB),
+        (b'a,b\n"1"x,2\n', "x", "", AB),
+        (b'{"a": 1}\n{"a": "\xe4", "b": "2"}\n', "\\xe4", "1", AB),
+        (b'{"a": 1}\n[2]\n', "[2]", '{"a": 2}', {"a": 2}),
+    ],
+    ids=["encoding", "long", "nul", "open quote", "quoting", "json", "no object"],
+)
+def test_a_line_that_could_not_be_read_is_whole_in_the_refused_file_and_imports_once_mended(
+    read, content, wrong, right, values
+):
+    bad = read(content)[-1]
+    line = {"line": bad.number, "cause": bad.problem, "key": "k", **bad.raw}
+    (again,) = read(json.dumps(line).encode())
+    assert (again.values, again.raw) == (None, bad.raw)
+    line["text"] = line["text"].replace(wrong, right)
+    (mended,) = read(json.dumps(line).encode())
+    assert (mended.values, mended.key) == (values, "k")
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("1,2,3", "3 values for 2 columns"),
+        ("1,2\n3,4", "2 rows"),
+        ("", "0 rows"),
+        ("1,\\xe4", "still has \\xe4"),
+    ],
+    ids=["ragged", "two rows", "empty", "broken byte"],
+)
+def test_what_is_mended_badly_is_refused_with_its_cause(read, text, problem):
+    line = {"line": 2, "cause": "?", "key": "k", "columns": ["a", "b"], "text": text, "delimiter": ","}
+    (row,) = read(json.dumps(line).encode())
+    assert row.values is None
+    assert problem in row.problem
+    assert row.raw == {"columns": ["a", "b"], "text": text, "delimiter": ","}
 
 
 def test_a_line_of_a_gigabyte_is_refused_without_being_read_into_memory(tmp_path):

@@ -349,6 +349,20 @@ def test_who_was_erased_is_refused_and_what_names_them_is_not_kept(workspace, up
     assert stored(uploads_folder) == []
 
 
+@pytest.mark.parametrize(
+    "line",
+    [b"JANE@x.test;J\xf6rg\n", b'"jane@x.test;1\n', b"+49 301234567;\x00\n"],
+    ids=["encoding", "quote", "phone"],
+)
+def test_a_line_that_cannot_be_read_and_names_who_was_erased_is_not_kept(workspace, line):
+    erase_person(workspace.id, a_contact(workspace, "jane@x.test", identifiers=(("phone", "+49301234567"),)))
+    queued = upload(workspace, b"email;n\nann@x.test;\xf6\n" + line)
+    work(workspace)
+    ann, jane = refused(queued)
+    assert ann["text"] == "ann@x.test;\\xf6\n"
+    assert set(jane) == {"line", "cause"}
+
+
 def test_an_erasure_takes_uploads_and_refused_rows_along(
     workspace, uploads_folder, django_capture_on_commit_callbacks
 ):
