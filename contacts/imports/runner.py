@@ -51,7 +51,7 @@ _PASSING: Final = (OperationalError, InterfaceError, OSError, UnavailableError)
 """Errors that say nothing about the file: of the database, and of the storage."""
 
 OnProgress = Callable[[Import], bool]
-"""Called after each batch; returns whether to go on."""
+"""Called after each batch, by commands also before the first; returns whether to go on."""
 
 
 @dataclass(frozen=True)
@@ -176,6 +176,8 @@ class ImportRunner(Generic[ItemT]):
         """Decide all, keep nothing but the counts."""
         run = self.stored
         causes: list[str] = []
+        if not on_progress(run):
+            return causes
         batches = self._read_ahead(file)
         try:
             for batch in batches:
@@ -183,6 +185,7 @@ class ImportRunner(Generic[ItemT]):
                     decided = self._decisions(batch.rows)
                     transaction.set_rollback(True)
                 self._count(decided)
+                run.position = batch.rows[-1].row.end
                 lines = (f"line {line['line']:,}: {line['cause']}" for line in decided.refused)
                 causes += islice(lines, _MOST_CAUSES - len(causes))
                 if not on_progress(run):

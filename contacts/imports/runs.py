@@ -38,6 +38,8 @@ def import_file(
     ImportRunning if another process is at the same file, also where that was uploaded; ImportCancelled.
     """
     run = _begin(workspace_id, file, kind, terms, restart=restart)
+    if not on_progress(run):
+        return run
     return ImportRunner(workspace_id, run, kind, terms).run(file, on_progress)
 
 
@@ -51,7 +53,10 @@ def try_file(
 ) -> tuple[Import, list[str]]:
     """Decide every row and undo it. Returns the counts, which are not stored, and the first causes of refusals."""
     run = Import(
-        workspace_id=workspace_id, fingerprint=fingerprint_of(file, terms.name), effects=terms.effects
+        workspace_id=workspace_id,
+        fingerprint=fingerprint_of(file, terms.name),
+        effects=terms.effects,
+        size=file.size,
     )
     return run, ImportRunner(workspace_id, run, kind, terms).try_out(file, on_progress)
 

@@ -133,7 +133,7 @@ class ImportCommand(BaseCommand):
                 nonlocal has_begun
                 total = int(run.rows / run.progress) if run.progress else None
                 if not has_begun:
-                    display.begin(0, total)
+                    display.begin(run.rows, total)
                     has_begun = True
                 display.update(run.rows, total)
                 return not interrupted

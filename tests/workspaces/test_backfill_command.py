@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.core.management.base import OutputWrapper
 from django.db import connection
 
 from config import clock
@@ -199,6 +200,20 @@ class Terminal(StringIO):
 def test_on_a_terminal_there_is_a_bar(workspace, capsys):
     call_command(Numbers(), stdout=StringIO(), stderr=Terminal())
     assert "10 of 10 numbers" in capsys.readouterr().err
+
+
+def test_more_rows_than_were_counted_at_the_beginning_are_no_more_than_all(monkeypatch):
+    monkeypatch.setattr(progress, "PLAIN_EVERY_SECONDS", 0.0)
+    errors = StringIO()
+    display = progress.ProgressDisplay(OutputWrapper(errors), "numbers", "numbers")
+    display.begin(0, 5)
+    display.update(7, 5)
+    assert errors.getvalue().startswith("numbers: 7 of 7 numbers")
+
+
+def test_where_there_is_nothing_to_do_the_counts_say_so(monkeypatch):
+    monkeypatch.setattr(Numbers, "works", lambda self, options: iter(()))
+    assert run(Numbers()).out == "0 numbers, 0 failed\n"
 
 
 def test_a_batch_size_below_one_is_refused(db):

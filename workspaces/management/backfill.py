@@ -85,8 +85,10 @@ class BackfillCommand(BaseCommand):
         if options["batch_size"] < 1:
             raise CommandError("--batch-size must be at least 1.")
         self.failed_workspaces: list[UUID] = []
+        is_idle = True
         with interruption() as interrupted:
             for work in self.works(options):
+                is_idle = False
                 if not self._run(work, options, interrupted):
                     self.failed_workspaces.append(work.workspace_id)
                 if interrupted:
@@ -94,6 +96,8 @@ class BackfillCommand(BaseCommand):
                         "Interrupted. The same command goes on where this one stopped; --restart begins anew.",
                         returncode=INTERRUPTED,
                     )
+        if is_idle:
+            self.stdout.write(self.summary(BackfillJob(), options))
         if self.failed_workspaces:
             raise CommandError(self.failure, returncode=1)
 

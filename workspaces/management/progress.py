@@ -48,7 +48,8 @@ class ProgressDisplay:
             self._bar.add_task(self._label, total=total, completed=done)
 
     def update(self, done: int, total: int | None) -> None:
-        """Show how far it is."""
+        """Show how far it is; a total is what was there at the beginning, or an estimate, and may be passed."""
+        total = None if total is None else max(total, done)
         now = monotonic()
         if self._bar is not None:
             self._bar.update(self._bar.task_ids[-1], completed=done, total=total)

@@ -18,6 +18,7 @@ from events.processing.passes import apply_effects
 from tests.contacts.factories import a_contact, by_email
 from tests.contacts.imports.files import refused_rows, run, run_and_kill
 from tests.workspaces.factories import WorkspaceFactory
+from workspaces.management.progress import ProgressDisplay
 
 pytestmark = pytest.mark.django_db
 
@@ -187,15 +188,18 @@ def test_merges_and_their_undo_hold_for_imported_rows(workspace, load):
 
 def test_half_a_gzip_is_imported_to_where_it_ends(load):
     packed = gzip.compress((HEADER + lines(5_000)).encode())[:-1_000]
-    status, _, errors = load(packed, "half.csv.gz")
-    assert status == 1
+    status, out, errors = load(packed, "half.csv.gz")
+    assert (status, out) == (
+        1,
+        f"half.csv.gz: {len(imported()):,} rows, {len(imported()):,} recorded, 0 repeated, 0 refused",
+    )
     assert "ends early" in errors
     assert len(imported()) > 1_000
     run_ = Import.objects.get()
     assert (run_.status, run_.recorded) == ("failed", len(imported()))
     assert "ends early" in run_.error
     # Again: it goes on at the same place, and fails there.
-    assert load(packed, "half.csv.gz")[0] == 1
+    assert load(packed, "half.csv.gz")[:2] == (1, out)
     assert Import.objects.get().recorded == run_.recorded
 
 
@@ -208,6 +212,21 @@ def test_a_dry_run_records_nothing(load):
     assert "line 7: The row has 1 values for 4 columns" in errors
     assert not imported()
     assert not Import.objects.exists()
+
+
+@pytest.mark.parametrize("dry_run", [False, True], ids=["recorded", "dry run"])
+def test_progress_begins_where_the_import_stands_and_knows_how_much_is_left(load, monkeypatch, dry_run):
+    shown = []
+    monkeypatch.setattr(ProgressDisplay, "begin", lambda self, *counts: shown.append(counts))
+    monkeypatch.setattr(ProgressDisplay, "update", lambda self, *counts: shown.append(counts))
+    load(HEADER + lines(30), "first.csv", batch_size=10, dry_run=dry_run)
+    assert [done for done, _ in shown] == [0, 0, 10, 20, 30]
+    assert all(total and done <= total <= 33 for done, total in shown[2:])
+    if not dry_run:
+        Import.objects.update(status="running")
+        shown.clear()
+        load(HEADER + lines(30), "first.csv", batch_size=10)
+        assert [done for done, _ in shown] == [30, 30]
 
 
 def test_a_map_says_what_columns_are(load, tmp_path):
