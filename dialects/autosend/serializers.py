@@ -36,7 +36,11 @@ from workspaces.api.fields import MillisecondsField
 from workspaces.api.strict import ObjectField, StrictBooleanField
 
 _REQUIRED = {"required": "is required", "null": "is required"}
-_OBJECT: dict[str, Any] = {"invalid": "must be an object", "null": "must be an object"}
+_OBJECT: dict[str, Any] = {
+    "required": "is required",
+    "invalid": "must be an object",
+    "null": "must be an object",
+}
 _NAME = rf"[A-Za-z0-9_]{{1,{MAX_NAME_LENGTH}}}"
 _VALUE = {"type": ["string", "number", "boolean", "null"]}
 _TEXT_ITEM = {"null": "must be a string"}

@@ -157,6 +157,13 @@ def test_what_cannot_be_sent_is_refused_by_name(project, changes, field, message
     assert not Contact.objects.exists()
 
 
+@pytest.mark.parametrize("route", ["send", "bulk"])
+def test_what_is_missing_is_said_as_the_vendor_says_it(project, route):
+    said = details(project.post(f"/mails/{route}", {}))
+    assert said == {name: f"{name} is required" for name in said}
+    assert "from" in said
+
+
 def test_what_asks_for_nothing_is_no_refusal(project):
     ChannelSettings.objects.create(
         workspace=project.workspace, channel="email", options={"trackOpens": False, "trackClicks": True}
