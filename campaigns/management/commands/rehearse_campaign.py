@@ -2,16 +2,19 @@
 
 from argparse import ArgumentParser
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from django.core.management.base import BaseCommand, CommandError
 
+from campaigns.errors import InvalidRehearsal
 from campaigns.models import Campaign, Rehearsal
 from campaigns.rehearsal.rehearsals import DRAFT, order_rehearsal, run_rehearsal
 from config.errors import DomainError
 from config.http.rendering import dumps
 from config.ids import NO_ID, parse_uuid
 from workspaces.management.progress import ProgressDisplay
+
+_OPTIONS: Final = {"since": "--from", "until": "--to", "versions": "--versions"}
 
 
 class Command(BaseCommand):
@@ -48,6 +51,8 @@ class Command(BaseCommand):
             rehearsal = order_rehearsal(
                 campaign, since, until, versions, actor="rehearse_campaign", is_run_by_caller=True
             )
+        except InvalidRehearsal as error:
+            raise CommandError(f"{_OPTIONS[error.field]}: {error.sentence}") from error
         except DomainError as error:
             raise CommandError(error.sentence) from error
         with ProgressDisplay(self.stderr, campaign.name, "per cent") as display:

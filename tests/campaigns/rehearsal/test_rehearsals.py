@@ -335,6 +335,13 @@ def test_what_cannot_be_rehearsed_is_refused(workspace, since, until, versions, 
     assert refused.value.field == field
 
 
+def test_the_command_says_which_of_its_options_is_wrong(workspace):
+    with pytest.raises(CommandError, match=r"^--to: Must be after the beginning\.$"):
+        call_command(
+            "rehearse_campaign", str(a_campaign(workspace).id), "--from", "2025-02-01", "--to", "2025-01-01"
+        )
+
+
 def test_a_campaign_that_is_only_started_by_hand_has_nothing_to_rehearse(workspace):
     with pytest.raises(InvalidRehearsal, match="no trigger"):
         order_rehearsal(a_campaign(workspace, definition(trigger={"type": "MANUAL"})), BEGIN, END)
