@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 from django.conf import settings
 
+from config.files.errors import InvalidMapping
 from config.files.mapping import ColumnMapping, load_mapping, read_mapping
 from contacts.imports.kinds import ImportKind
 from contacts.models import Import
@@ -26,12 +27,33 @@ def vendor_map(kind: ImportKind[Any], name: str) -> ColumnMapping | None:
     return load_mapping(kind.fields, path, kind.kind.value)
 
 
+def named_map(kind: ImportKind[Any], name: str) -> ColumnMapping:
+    """Return the map that is a vendor's, or in a file. Raises InvalidMapping."""
+    if (known := vendor_map(kind, name)) is not None:
+        return known
+    try:
+        return load_mapping(kind.fields, Path(name), kind.kind.value)
+    except InvalidMapping as error:
+        if not isinstance(error.__cause__, FileNotFoundError):
+            raise
+        text = f"The map {name:.200} is no file that is there, and none of the vendors {_listed(kind)}"
+        raise InvalidMapping(text) from error
+
+
+def _listed(kind: ImportKind[Any]) -> str:
+    return ", ".join(vendors(kind.kind))
+
+
 def map_from_text(kind: ImportKind[Any], text: str) -> ColumnMapping:
     """Return the map that a text names or is: a vendor, or a document; "" is none. Raises InvalidMapping."""
     text = text.strip()
     if not text:
         return ColumnMapping(kind.fields)
-    return vendor_map(kind, text) or read_mapping(kind.fields, text.encode(), kind.kind.value)
+    if (known := vendor_map(kind, text)) is not None:
+        return known
+    if text.isidentifier():
+        raise InvalidMapping(f"The map {text:.200} is none of the vendors {_listed(kind)}")
+    return read_mapping(kind.fields, text.encode(), kind.kind.value)
 
 
 @cache

@@ -13,12 +13,12 @@ from django.db import Error
 
 from config.db.errors import storable_error
 from config.errors import DomainError
-from config.files.mapping import ColumnMapping, load_mapping
+from config.files.mapping import ColumnMapping
 from config.files.reading import InputFile, open_file
 from config.ids import NO_ID, parse_uuid
 from config.runtime.garbage_collection import freeze_loaded_objects
 from contacts.imports.kinds import ImportKind
-from contacts.imports.maps import vendor_map
+from contacts.imports.maps import named_map
 from contacts.imports.runner import BATCH_ROWS, ImportTerms
 from contacts.imports.runs import import_file, try_file
 from contacts.models import Import
@@ -116,11 +116,7 @@ class ImportCommand(BaseCommand):
 
     def _mapping(self, named: str | None) -> ColumnMapping:
         """Return the map of a file, or a vendor's. Raises InvalidMapping."""
-        if named is None:
-            return ColumnMapping(self.kind.fields)
-        return vendor_map(self.kind, named) or load_mapping(
-            self.kind.fields, Path(named), self.kind.kind.value
-        )
+        return ColumnMapping(self.kind.fields) if named is None else named_map(self.kind, named)
 
     def _import(
         self, workspace_id: UUID, file: InputFile, terms: ImportTerms, options: dict[str, Any]

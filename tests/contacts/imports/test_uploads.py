@@ -163,6 +163,11 @@ def test_a_map_is_a_document_or_a_vendors_name(workspace):
     assert other.identifiers.get().value == "u1"
 
 
+def test_a_map_of_an_unknown_vendor_says_which_there_are(workspace):
+    with pytest.raises(InvalidMapping, match="hubspot is none of the vendors autosend, campaignos"):
+        upload(workspace, "email\nada@x.test\n", map="hubspot")
+
+
 def test_a_dry_run_decides_all_rows_and_records_nothing(workspace, monkeypatch):
     in_small_batches(monkeypatch, 4, seconds=0)
     a_contact(workspace, "p1@x.test")

@@ -251,7 +251,8 @@ def test_a_map_says_what_columns_are(load, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"map": "nowhere.yaml"}, "cannot be read"),
+        ({"map": "nowhere.yaml"}, "no file that is there, and none of the vendors autosend, campaignos"),
+        ({"map": "."}, "cannot be read"),
         ({"encoding": "klingon"}, "no encoding"),
         ({"batch_size": 0}, "at least 1"),
     ],
