@@ -48,7 +48,7 @@ def new_broadcast(
     scheduled_at: datetime | None = None,
     actor: str = "",
 ) -> Broadcast:
-    """Return a broadcast of a campaign at `at`, to a segment or to a list of contacts: `schedule_broadcasts` saves it.
+    """Return a broadcast of a campaign at `at`, to a segment or a list of contacts; `schedule_broadcasts` saves it.
 
     `scheduled_at`: the time in the schedule trigger, if one plans it. `actor`: recorded in the broadcast's changes.
     """
