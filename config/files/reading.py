@@ -5,7 +5,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from itertools import chain, islice
 from pathlib import Path
@@ -16,8 +16,17 @@ from config.files.json_lines import json_rows
 from config.files.lines import Block, blocks_after, lines_of, read_blocks
 from config.files.parquet import MAGIC as PARQUET
 from config.files.parquet import ParquetRows
-from config.files.rows import Place, Row
-from config.files.streams import BLOCK_BYTES, GZIP, ByteStream, Chained, Gunzipped, Recoded, encoding_of
+from config.files.rows import MAX_ROW_BYTES, Place, Row
+from config.files.streams import (
+    BLOCK_BYTES,
+    GZIP,
+    ByteStream,
+    Chained,
+    Clipped,
+    Gunzipped,
+    Recoded,
+    encoding_of,
+)
 from config.files.tables import Header, is_delimiter, table_rows
 
 Form = Literal["csv", "jsonl", "parquet"]
@@ -62,6 +71,10 @@ class InputFile:
             else:
                 self._file = sys.stdin.buffer if self._is_standard_input else Path(path).open("rb")  # noqa: SIM115
                 self.is_stream = self._is_standard_input or not Path(path).is_file()
+            # What is added while it is read belongs to the next import.
+            self._length = 0 if self.is_stream else self._file.seek(0, os.SEEK_END)
+            if not self.is_stream:
+                self._file.seek(0)
             head = self._file.read(BLOCK_BYTES)
         except OSError as error:
             raise UnreadableFile(f"{path} cannot be read: {error.strerror or error}") from error
@@ -97,7 +110,9 @@ class InputFile:
 
     def reopened(self) -> "InputFile":
         """Return the same file, opened anew: read at a place of its own. Raises UnreadableFile."""
-        return InputFile(self.path, self.form, self._encoding, self._delimiter)
+        other = InputFile(self.path, self.form, self._encoding, self._delimiter)
+        other._length = self._length
+        return other
 
     @property
     def encoding(self) -> str:
@@ -113,13 +128,33 @@ class InputFile:
             return ParquetRows(self._seekable()).count
         if self._encoding:
             return None
-        return self._file.seek(0, os.SEEK_END)
+        return self._length
 
     @cached_property
     def fingerprint(self) -> str:
-        """A hash of the content. A stream has none: it can be read once only."""
+        """A hash of the content. A stream has none: it can be read once only. Raises DamagedFile."""
+        return self.fingerprints([])[self._length]
+
+    def fingerprints(self, lengths: Iterable[int]) -> dict[int, str]:
+        """Return by length the hash of so many first bytes, and that of all. Raises DamagedFile."""
+        found, position = {}, 0
+        digest = hashlib.blake2b(digest_size=16)
         with Path(self.path).open("rb") as file:
-            return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+            content = Clipped(file, self._length)
+            for length in sorted({*(length for length in lengths if length < self._length), self._length}):
+                while block := content.read(min(length - position, BLOCK_BYTES)):
+                    digest.update(block)
+                    position += len(block)
+                found[length] = digest.hexdigest()
+        return found
+
+    def last_line(self, place: Place) -> Place:
+        """Return where the line before a place begins if that line had no end there, else the place."""
+        self._file.seek(max(place.position - MAX_ROW_BYTES, 0))
+        before = self._file.read(min(place.position, MAX_ROW_BYTES))
+        if not before or before.endswith((b"\n", b"\r")):
+            return place
+        return Place(place.position - len(before.splitlines()[-1]), place.line - 1)
 
     def rows(self, start: Place) -> Iterator[Row]:
         """Yield the rows from a place on. Raises DamagedFile, UnreadableFile."""
@@ -151,16 +186,17 @@ class InputFile:
     def _blocks(self, start: Place) -> Iterator[Block]:
         if self._can_seek:
             self._file.seek(start.position)
-            return read_blocks(self._file, start)
+            return read_blocks(Clipped(self._file, self._length), start)
         return blocks_after(read_blocks(self._content(), Place()), start.position)
 
     def _content(self) -> ByteStream:
         """Return the stream from its beginning, with gzip and encoding undone."""
-        stream: ByteStream = self._file
+        stream: ByteStream
         if self.is_stream:
-            stream = Chained(self._head, stream)
+            stream = Chained(self._head, self._file)
         else:
             self._file.seek(0)
+            stream = Clipped(self._file, self._length)
         if self._is_packed:
             stream = Gunzipped(stream)
         return Recoded(stream, self._encoding) if self._encoding else stream

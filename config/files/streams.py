@@ -3,7 +3,7 @@
 import codecs
 import zlib
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import IO, Final, Protocol
 
 from config.files.errors import DamagedFile, UnreadableFile
 
@@ -38,6 +38,26 @@ class Chained:
             part, self._head = self._head[:size], self._head[size:]
             return part
         return self._rest.read(size)
+
+
+class Clipped:
+    """The first bytes of a file that may grow while it is read."""
+
+    def __init__(self, file: IO[bytes], length: int) -> None:
+        """Go on where the file stands; its length is counted from its beginning."""
+        self._file, self._length = file, length
+        self._left = length - file.tell()
+
+    def read(self, size: int, /) -> bytes:
+        """Return at most so many bytes. Raises DamagedFile where the file has been cut since."""
+        wanted = min(size, self._left)
+        block = self._file.read(wanted) if wanted > 0 else b""
+        if wanted > 0 and not block:
+            raise DamagedFile(
+                f"The file has become shorter while it was read: {self._left:,} of {self._length:,} bytes are gone"
+            )
+        self._left -= len(block)
+        return block
 
 
 class Gunzipped:

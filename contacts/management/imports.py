@@ -127,7 +127,7 @@ class ImportCommand(BaseCommand):
 
             def show(run: Import) -> bool:
                 nonlocal has_begun
-                total = int(run.rows / run.progress) if run.progress else None
+                total = int(run.rows / run.progress) if run.progress and run.rows else None
                 if not has_begun:
                     display.begin(run.rows, total)
                     has_begun = True
@@ -170,7 +170,13 @@ class ImportCommand(BaseCommand):
                     self.stderr.write(cause)
                 return run, ""
             return import_file(
-                workspace_id, file, self.kind, terms, on_progress=note, restart=options["restart"]
+                workspace_id,
+                file,
+                self.kind,
+                terms,
+                on_progress=note,
+                on_begin=lambda sentence: self.stderr.write(f"{sentence}."),
+                restart=options["restart"],
             ), ""
         except DomainError as error:
             return (last[0] if last else None), error.sentence
