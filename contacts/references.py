@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime
+from enum import Enum
 from typing import Any, Literal
 from uuid import UUID
 
@@ -40,6 +41,20 @@ class ContactChanges(msgspec.Struct, frozen=True):
 NO_CHANGES = ContactChanges()
 
 
+class MergeScope(Enum):
+    """How far a sender is believed on who is one person: whom it can make another contact's part."""
+
+    ANONYMOUS = "anonymous"
+    """Who is known by nothing but anonymous ids, and only into somebody who has an external id.
+
+    Such an id is known to the person's own devices alone; and who has an external id is never taken for the user
+    who comes to the same device later.
+    """
+    UNNAMED = "unnamed"
+    """Who has no external id: a device that two users share does not make them one."""
+    ANYBODY = "anybody"
+
+
 class ContactReference(msgspec.Struct, frozen=True):
     """Which contact is meant: by id, else by identifiers in order of precedence, in the sender's spelling."""
 
@@ -59,6 +74,8 @@ class ContactReference(msgspec.Struct, frozen=True):
     # Said to be identifiers of this person too: who else has one of them is reported as `apart`. One that is among
     # `identifiers` may only be shared: not if `distinct_by` says that it is somebody else.
     same_as: tuple[tuple[str, Any], ...] = ()
+    # Who of these is merged.
+    merges: MergeScope = MergeScope.ANONYMOUS
 
 
 class Resolution(msgspec.Struct, frozen=True):

@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Final
 from uuid import UUID
 
@@ -17,6 +18,7 @@ from events.models import EffectsLevel, RefusedEvent
 from events.stream.lateness import LATE_AFTER
 from events.stream.quarantine import incoming_of
 from events.stream.recording import record_events
+from events.stream.same_persons import merge_or_leave, same_persons
 from events.stream.types import IncomingEvent, Outcome, SchemaPolicy
 
 BATCH_ROWS: Final = 500
@@ -67,7 +69,8 @@ def replay_batch(
 ) -> Replayed:
     """Record the next of the refused events, oldest first, and delete those that are recorded, in one transaction.
 
-    Those refused again stay, with the new cause. Each counts as received when it came first. `level`: which effects
+    Those refused again stay, with the new cause. Each counts as received when it came first. Whom they say to be one
+    person is merged after the commit. `level`: which effects
     they have; None: all, but of those that came more than 72 hours ago scores and segments only.
     """
     if after is not None:
@@ -93,6 +96,9 @@ def replay_batch(
                 )
             )
         _settle(workspace_id, locked, outcomes)
+        same = list(same_persons((incoming[row_id], outcomes[row_id]) for row_id in incoming))
+        if same:
+            transaction.on_commit(partial(merge_or_leave, workspace_id, same), robust=True)
     statuses = [outcome.status for outcome in outcomes.values()]
     return Replayed(
         statuses.count("recorded"),

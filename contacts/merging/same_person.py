@@ -1,6 +1,5 @@
-"""Merge contacts that a sender says are one person, as far as its word goes."""
+"""Merge contacts that a sender says are one person, as far as it is believed."""
 
-from enum import Enum
 from uuid import UUID
 
 from django.db.models import Q
@@ -9,26 +8,13 @@ from contacts.errors import AlreadyMerged, ContactNotFound, MergeCycle
 from contacts.identity.lookup import ids_of
 from contacts.merging.merges import merge_contacts
 from contacts.models import Contact, Identifier, Merge
-
-
-class Word(Enum):
-    """How far the word of a sender goes: whom it can make another contact's part."""
-
-    ANONYMOUS = "anonymous"
-    """Who is known by nothing but anonymous ids, and only into somebody who has an external id.
-
-    Such an id is known to the person's own devices alone; and who has an external id is never taken for the user
-    who comes to the same device later.
-    """
-    UNNAMED = "unnamed"
-    """Who has no external id: a device that two users share does not make them one."""
-    ANYBODY = "anybody"
+from contacts.references import MergeScope
 
 
 def merge_same_person(
-    workspace_id: UUID, survivor_id: UUID, other_id: UUID, *, word: Word, by: str = ""
+    workspace_id: UUID, survivor_id: UUID, other_id: UUID, *, scope: MergeScope, by: str = ""
 ) -> bool:
-    """Merge a contact into `survivor_id`, if `word` goes so far. Returns whether that was done.
+    """Merge a contact into `survivor_id`, if `scope` goes so far. Returns whether that was done.
 
     Two that were merged and parted again stay apart: whoever undid it knew better. Raises MergeInProgress, and
     TryAgain if others win every race.
@@ -38,7 +24,7 @@ def merge_same_person(
         return False
 
     def check() -> None:
-        if not _covers(workspace_id, word, survivor_id, other_id) or _were_parted(
+        if not _covers(workspace_id, scope, survivor_id, other_id) or _were_parted(
             workspace_id, ids_of(workspace_id, survivor_id), ids_of(workspace_id, other_id)
         ):
             raise _NotTheSame
@@ -54,14 +40,14 @@ def merge_same_person(
 
 
 class _NotTheSame(Exception):
-    """The sender's word does not go so far."""
+    """The sender is not believed so far."""
 
 
-def _covers(workspace_id: UUID, word: Word, survivor_id: UUID, other_id: UUID) -> bool:
-    if word is Word.ANYBODY:
+def _covers(workspace_id: UUID, scope: MergeScope, survivor_id: UUID, other_id: UUID) -> bool:
+    if scope is MergeScope.ANYBODY:
         return True
     kinds = _kinds_of(workspace_id, other_id)
-    if word is Word.UNNAMED:
+    if scope is MergeScope.UNNAMED:
         return Identifier.EXTERNAL_ID not in kinds
     return kinds == {Identifier.ANONYMOUS_ID} and Identifier.EXTERNAL_ID in _kinds_of(
         workspace_id, survivor_id

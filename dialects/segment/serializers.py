@@ -11,7 +11,7 @@ from config.http.rendering import dumps
 from config.values.datetimes import parse_timestamp
 from contacts.identifiers import MAX_LENGTH, normalize_identifier
 from contacts.models import Identifier
-from contacts.references import CompanyReference, ContactChanges, ContactReference
+from contacts.references import CompanyReference, ContactChanges, ContactReference, MergeScope
 from dialects.body_checks import (
     Check,
     FieldProblem,
@@ -278,6 +278,7 @@ def _reference(call: Call, kind: str, traits: Call) -> ContactReference | None:
         changes=_changes(traits, former),
         distinct_by=Identifier.EXTERNAL_ID,
         same_as=same_as,
+        merges=MergeScope.ANYBODY if kind == "alias" else MergeScope.UNNAMED,
     )
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID
 
 from django.http import HttpResponse
@@ -14,7 +14,7 @@ from rest_framework.response import Response
 
 from config import clock
 from config.errors import TryAgain
-from contacts.merging.same_person import Word, merge_same_person
+from contacts.merging.same_person import merge_same_person
 from dialects.fallback import UnknownRouteView
 from dialects.segment.authentication import WriteKeyAuthentication
 from dialects.segment.batches import parse_batch
@@ -37,6 +37,7 @@ from events.models import Event
 from events.stream.group_commit import Submission
 from events.stream.idempotency import Answer
 from events.stream.item_formats import ParsedItems
+from events.stream.same_persons import SamePerson, same_persons
 from events.stream.types import IncomingEvent, Outcome, SchemaPolicy
 from workspaces.api.base import ErrorTableMixin, actor_of, object_body
 from workspaces.api.openapi import component
@@ -64,14 +65,6 @@ _MERGES = Need(
 
 
 _Parsed = tuple[Sequence[ParsedCall], ParsedItems | None]
-
-
-class _SamePerson(NamedTuple):
-    """Two contacts that a call of a kind says to be one person."""
-
-    survivor: UUID
-    other: UUID
-    kind: str
 
 
 class CallViewSet(IngestViewSet):
@@ -134,33 +127,26 @@ class CallViewSet(IngestViewSet):
         A merge takes locks of its own, before those of contacts. Where it fails, and where there are many, the client
         is told to come again: what is recorded is a duplicate then, and tells of those who are apart still.
         """
-        same: list[_SamePerson] = []
+        same: list[SamePerson] = []
         answer = self.record(request, lambda request: self._submission(request, *parse(request), same))
         merges = 0
-        for each in dict.fromkeys(same):
+        for survivor, other, scope in dict.fromkeys(same):
             if merges == MAX_MERGES:
                 raise TryAgain
-            word = self._word_on(each.kind)
-            merges += merge_same_person(
-                self.workspace.id, each.survivor, each.other, word=word, by=actor_of(request)
-            )
+            merges += merge_same_person(self.workspace.id, survivor, other, scope=scope, by=actor_of(request))
         return answer
-
-    def _word_on(self, kind: str) -> Word:
-        """Return how far the request's word on who is one person goes."""
-        if not self.may(_MERGES.scopes):
-            return Word.ANONYMOUS
-        return Word.ANYBODY if kind == "alias" else Word.UNNAMED
 
     def _submission(
         self,
         request: Request,
         calls: Sequence[ParsedCall],
         items: ParsedItems | None,
-        same: list[_SamePerson],
+        same: list[SamePerson],
     ) -> Submission:
         events = [call.event for call in calls]
-        answer = partial(_answer, self.workspace.id, calls, items, same)
+        if not self.may(_MERGES.scopes):
+            events = [event.merging_visitors() for event in events]
+        answer = partial(_answer, self.workspace.id, events, items, same)
         return self.submission_of(request, events, SchemaPolicy.OPEN, answer, items=items)
 
 
@@ -190,9 +176,9 @@ def _size(request: Request) -> int:
 
 def _answer(
     workspace_id: UUID,
-    calls: Sequence[ParsedCall],
+    events: Sequence[IncomingEvent],
     items: ParsedItems | None,
-    same: list[_SamePerson],
+    same: list[SamePerson],
     outcomes: Sequence[Outcome],
     contacts: Mapping[UUID, Any],
 ) -> Answer:
@@ -202,7 +188,6 @@ def _answer(
     """
     # A group that fails is tried again, and told of anew.
     same.clear()
-    results = list(zip(calls, outcomes, strict=True))
     if items is None:
         for outcome in outcomes:
             outcome.recorded()
@@ -210,9 +195,7 @@ def _answer(
         by_parser = [items.format.cause(each.error)[0] for each in items.unparsed]
         by_core = [outcome.error.code for outcome in outcomes if outcome.error is not None]
         log_refused(workspace_id, [*by_parser, *by_core])
-    for call, outcome in results:
-        if outcome.event is not None and outcome.event.survivor_id is not None:
-            same += [_SamePerson(outcome.event.survivor_id, other, call.kind) for other in outcome.apart]
+    same += same_persons(zip(events, outcomes, strict=True))
     return json_answer(200, _DONE)
 
 

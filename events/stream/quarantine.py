@@ -213,6 +213,8 @@ def _parsed(row: RefusedEvent) -> IncomingEvent:
         raise ItemRefused(*item_format.cause(error)) from error
     if incoming is None:
         raise ItemRefused("not_for_us", "Its sender has left Headrace out")
+    # Which scopes its sender's key had is not known any more.
+    incoming = incoming.merging_visitors()
     return incoming.filling_in() if row.is_public else incoming
 
 

@@ -10,7 +10,7 @@ import msgspec
 
 from config.errors import DomainError
 from contacts.models import Company
-from contacts.references import CompanyReference, ContactReference
+from contacts.references import CompanyReference, ContactReference, MergeScope
 
 
 class SchemaPolicy(Enum):
@@ -51,6 +51,13 @@ class IncomingEvent(msgspec.Struct, frozen=True):
         elif self.company is None:
             return self
         return msgspec.structs.replace(self, contact=contact, company=None)
+
+    def merging_visitors(self) -> "IncomingEvent":
+        """Return an event that makes nobody another contact's part but who is known by anonymous ids alone."""
+        if self.contact is None or not self.contact.same_as:
+            return self
+        contact = msgspec.structs.replace(self.contact, merges=MergeScope.ANONYMOUS)
+        return msgspec.structs.replace(self, contact=contact)
 
 
 class RecordedEvent(msgspec.Struct):

@@ -6,8 +6,10 @@ import pytest
 
 from contacts.merging.merges import undo_merge
 from contacts.models import Contact, Identifier, Merge
+from contacts.profiles.fields import create_field
 from dialects.segment import viewsets
 from events.models import Event
+from events.replay import replay_batch, replayable
 from workspaces.services import issue_api_key
 
 
@@ -225,3 +227,22 @@ def test_calls_in_any_order_mean_one_person(send, key, page_key, traits_with, se
         if len(holders) != 3 or len({survivor or contact for contact, survivor in holders}) != 1:
             apart.append((order, list(holders)))
     assert not apart
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("sender", ["server", "page"])
+def test_a_call_that_is_replayed_merges_as_it_would_have(send, workspace, key, page_key, sender):
+    send("track", track("Seen", anonymousId="a1"))
+    send("identify", {"anonymousId": "a2", "traits": {"email": "ada@example.com"}})
+    send("identify", {"userId": "u1"})
+    field = create_field(workspace.id, "age", "integer")
+    calls = [
+        {"type": "identify", "userId": "u1", "anonymousId": device, "traits": {"age": "old"}}
+        for device in ("a1", "a2")
+    ]
+    send("batch", {"batch": calls}, secret={"server": key, "page": page_key}[sender])
+    assert not Merge.objects.exists()
+    field.delete()
+    assert replay_batch(workspace.id, replayable(workspace.id)).recorded == 2
+    assert who("anonymous_id", "a1") == who("external_id", "u1")
+    assert (who("email", "ada@example.com") == who("external_id", "u1")) is (sender == "server")
