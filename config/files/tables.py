@@ -1,6 +1,7 @@
 """CSV: the delimiter sniffed, quoted records of several lines, each bad record refused by itself."""
 
 import csv
+import re
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
@@ -11,6 +12,7 @@ from config.files.rows import MAX_ROW_BYTES, TOO_LONG, Row, shown
 
 DELIMITERS: Final = ",;\t|"
 _SAMPLE_LINES: Final = 20
+_ADDRESS: Final = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 csv.field_size_limit(MAX_ROW_BYTES)
 
 
@@ -50,6 +52,10 @@ class Header:
         named = [column for column in self.columns if column]
         if not named:
             raise UnreadableFile("The header names no column")
+        if any(map(_ADDRESS.fullmatch, named)):
+            raise UnreadableFile(
+                "The header has an e-mail address among its columns: it takes a first line that names them"
+            )
         if twice := repeated(named):
             raise UnreadableFile(f"The header names a column twice: {', '.join(twice)}")
 
@@ -225,7 +231,9 @@ class _Feed:
             text = data.decode()
         except UnicodeDecodeError as error:
             self.problem = (
-                self.problem or f"Line {line.number} is not valid UTF-8, at byte {error.start + 1} of it"
+                self.problem
+                or f"Line {line.number} is not valid UTF-8, at byte {error.start + 1} of it"
+                ": `encoding` can say what the file is, as in windows-1252"
             )
             text = data.decode("utf-8", "replace")
         if "\x00" in text:

@@ -36,6 +36,10 @@ class ExportCommand(BaseCommand):
         """Return the rows that the options ask for. Raises CommandError where these are wrong."""
         raise NotImplementedError
 
+    def total(self, workspace_id: UUID, options: Mapping[str, Any]) -> int:
+        """Return how many rows there will be, or an estimate, for the progress."""
+        raise NotImplementedError
+
     def handle(self, *args: Any, **options: Any) -> None:
         """Export, and print how many. Raises CommandError."""
         workspace = Workspace.objects.filter(id=parse_uuid(options["workspace"]) or NO_ID).first()
@@ -45,9 +49,11 @@ class ExportCommand(BaseCommand):
         rows = self.rows(workspace.id, options)
         try:
             with ProgressDisplay(self.stderr, Path(path).name, self.unit) as display:
-                display.begin(0, None)
                 form = options["format"] or form_of(path)
-                count = write_rows(path, form, self.columns, _shown(rows, display))
+                total = self.total(workspace.id, options)
+                display.begin(0, total)
+                count = write_rows(path, form, self.columns, _shown(rows, display, total))
+                display.update(count, count)
         except DomainError as error:
             raise CommandError(error.sentence) from error
         except OSError as error:
@@ -55,8 +61,8 @@ class ExportCommand(BaseCommand):
         (self.stderr if path == "-" else self.stdout).write(f"{count:,} {self.unit}")
 
 
-def _shown(rows: Iterator[dict[str, Any]], display: ProgressDisplay) -> Iterator[dict[str, Any]]:
+def _shown(rows: Iterator[dict[str, Any]], display: ProgressDisplay, total: int) -> Iterator[dict[str, Any]]:
     for count, row in enumerate(rows, 1):
         if count % 1_000 == 0:
-            display.update(count, None)
+            display.update(count, total)
         yield row

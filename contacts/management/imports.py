@@ -49,7 +49,7 @@ class ImportCommand(BaseCommand):
             "--effects",
             choices=Import.Effects.values,
             default=Import.Effects.SCORES_AND_SEGMENTS,
-            help="What may follow from the rows; only `all` starts campaigns.",
+            help="What may follow from the rows; only `all` starts campaigns. By default %(default)s.",
         )
         parser.add_argument(
             "--name", default="", help="Stands for the content: the same name is the same file."
@@ -65,7 +65,10 @@ class ImportCommand(BaseCommand):
         )
         parser.add_argument("--delimiter", default="", help="Of CSV; by default it is recognised.")
         parser.add_argument(
-            "--batch-size", type=int, default=BATCH_ROWS, help="Rows of one transaction, at most."
+            "--batch-size",
+            type=int,
+            default=BATCH_ROWS,
+            help="Rows of one transaction, at most; %(default)s if not given.",
         )
         parser.add_argument(
             "--jobs",

@@ -1,7 +1,9 @@
 """Export events: rows that import again to the same events."""
 
 from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from datetime import datetime
+from json import loads
 from typing import Any, Final
 from uuid import UUID
 
@@ -18,21 +20,29 @@ EVENT_COLUMNS: Final = (
 )
 
 
-def exported_events(
-    workspace_id: UUID,
-    *,
-    since: datetime | None = None,
-    until: datetime | None = None,
-    names: Collection[str] = (),
-    segment: str = "",
-    with_system: bool = False,
-) -> Iterator[dict[str, Any]]:
-    """Yield events as one moment has them, the oldest first: from `since` on, before `until`.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EventSelection:
+    """Which events: from `since` on, before `until`, of these names, of the contacts of a segment.
 
-    System events follow from others and are left out, unless asked for. An event without its sender's key gets one of
-    its id. One whose contact was deleted is nobody's.
+    System events follow from others and are left out, unless asked for.
     """
-    events = _selected(workspace_id, since, until, names, segment, with_system)
+
+    since: datetime | None = None
+    until: datetime | None = None
+    names: Collection[str] = ()
+    segment: str = ""
+    with_system: bool = False
+
+
+_ALL: Final = EventSelection()
+
+
+def exported_events(workspace_id: UUID, selection: EventSelection = _ALL) -> Iterator[dict[str, Any]]:
+    """Yield events as one moment has them, the oldest first.
+
+    An event without its sender's key gets one of its id. One whose contact was deleted is nobody's.
+    """
+    events = _selected(workspace_id, selection)
     with snapshot():
         for chunk in chunks(events.order_by("id").iterator(CHUNK_ROWS)):
             identities = identities_of(
@@ -55,25 +65,24 @@ def exported_events(
                 }
 
 
-def _selected(
-    workspace_id: UUID,
-    since: datetime | None,
-    until: datetime | None,
-    names: Collection[str],
-    segment: str,
-    with_system: bool,
-) -> QuerySet[Event]:
+def estimate_events(workspace_id: UUID, selection: EventSelection) -> int:
+    """Return how many events the database expects."""
+    (plan,) = loads(_selected(workspace_id, selection).explain(format="json"))
+    return int(plan["Plan"]["Plan Rows"])
+
+
+def _selected(workspace_id: UUID, selection: EventSelection) -> QuerySet[Event]:
     events = Event.objects.in_workspace(workspace_id)
-    if not with_system:
+    if not selection.with_system:
         events = events.exclude(source=Event.Source.SYSTEM)
-    if since is not None:
+    if (since := selection.since) is not None:
         events = events.filter(id__gte=first_id_of_events(since), occurred_at__gte=since)
-    if until is not None:
+    if (until := selection.until) is not None:
         events = events.filter(id__lt=end_id_of_events(until), occurred_at__lt=until)
-    if names:
-        events = events.filter(name__in=names)
-    if segment:
-        members = contacts_to_export(workspace_id, segment=segment).order_by().values("id")
+    if selection.names:
+        events = events.filter(name__in=selection.names)
+    if selection.segment:
+        members = contacts_to_export(workspace_id, segment=selection.segment).order_by().values("id")
         merged = Contact.objects.in_workspace(workspace_id).filter(merged_into__in=members)
         events = events.filter(Q(contact__in=members) | Q(contact__in=merged.values("id")))
     return events

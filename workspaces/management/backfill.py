@@ -61,7 +61,10 @@ class BackfillCommand(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare --batch-size, --dry-run and --restart."""
         parser.add_argument(
-            "--batch-size", type=int, default=self.batch_size, help="Rows of one transaction, at most."
+            "--batch-size",
+            type=int,
+            default=self.batch_size,
+            help="Rows of one transaction, at most; %(default)s if not given.",
         )
         parser.add_argument(
             "--dry-run", action="store_true", help="Count what would be done, and do nothing."

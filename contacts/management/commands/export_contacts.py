@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from uuid import UUID
 
-from contacts.imports.exports import CONTACT_COLUMNS, exported_contacts
+from contacts.imports.exports import CONTACT_COLUMNS, contacts_to_export, exported_contacts
 from contacts.management.exports import ExportCommand
 
 
@@ -18,3 +18,7 @@ class Command(ExportCommand):
     def rows(self, workspace_id: UUID, options: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         """Return the contacts."""
         return exported_contacts(workspace_id, segment=options["segment"])
+
+    def total(self, workspace_id: UUID, options: Mapping[str, Any]) -> int:
+        """Return how many contacts there are."""
+        return contacts_to_export(workspace_id, segment=options["segment"]).count()

@@ -10,7 +10,7 @@ from django.core.management.base import CommandError
 
 from config.values.datetimes import parse_timestamp
 from contacts.management.exports import ExportCommand
-from events.imports.exports import EVENT_COLUMNS, exported_events
+from events.imports.exports import EVENT_COLUMNS, EventSelection, estimate_events, exported_events
 from events.names import CONTACT_CREATED, MESSAGE_OPEN
 
 
@@ -37,14 +37,21 @@ class Command(ExportCommand):
 
     def rows(self, workspace_id: UUID, options: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         """Return the events."""
-        return exported_events(
-            workspace_id,
-            since=_moment("--from", options["since"]),
-            until=_moment("--to", options["until"]),
-            names=options["name"],
-            segment=options["segment"],
-            with_system=options["system"],
-        )
+        return exported_events(workspace_id, _selection(options))
+
+    def total(self, workspace_id: UUID, options: Mapping[str, Any]) -> int:
+        """Return about how many events there are: to count them takes long."""
+        return estimate_events(workspace_id, _selection(options))
+
+
+def _selection(options: Mapping[str, Any]) -> EventSelection:
+    return EventSelection(
+        since=_moment("--from", options["since"]),
+        until=_moment("--to", options["until"]),
+        names=options["name"],
+        segment=options["segment"],
+        with_system=options["system"],
+    )
 
 
 def _moment(option: str, text: str | None) -> datetime | None:

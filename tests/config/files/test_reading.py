@@ -227,6 +227,7 @@ def test_a_corrupt_gzip_says_where(tmp_path):
         (b"\xfd7zXZ\x00 and more", "packed by xz"),
         (b"7z\xbc\xaf and more", "7-Zip"),
         (b"\x28\xb5\x2f\xfd and more", "Zstandard"),
+        (b"ann@x.test,Ann\nbob@x.test,Bob\n", "an e-mail address among its columns"),
         (packed(packed(b"a,b\n1,2\n")), "packed twice"),
         (packed(b"PAR1 and more"), "gzip of Parquet"),
     ],

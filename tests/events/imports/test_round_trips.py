@@ -31,6 +31,7 @@ from tests.contacts.factories import a_contact
 from tests.contacts.imports.files import run
 from tests.segments.factories import a_segment, did, every
 from tests.workspaces.factories import WorkspaceFactory
+from workspaces.management.progress import ProgressDisplay
 
 pytestmark = pytest.mark.django_db
 FORMS = ["jsonl", "csv", "tsv", "jsonl.gz", "csv.gz", "parquet"]
@@ -129,6 +130,19 @@ def test_what_is_exported_imports_again_to_the_same_state(filled, tmp_path, form
     assert events(again) == events(filled)
     assert ContactScore.objects.in_workspace(again.id).filter(points__gt=0).count() == 5
     assert Membership.objects.in_workspace(again.id).exists()
+
+
+@pytest.mark.parametrize("command", ["export_contacts", "export_events"])
+def test_progress_knows_about_how_much_is_left(filled, tmp_path, monkeypatch, command):
+    begun, ended = [], []
+    monkeypatch.setattr(ProgressDisplay, "begin", lambda self, *counts: begun.append(counts))
+    monkeypatch.setattr(ProgressDisplay, "update", lambda self, *counts: ended.append(counts))
+    _, out, _ = run(command, tmp_path / "file.csv", filled)
+    ((done, total),) = begun
+    assert (done, total > 0) == (0, True)
+    (counts,) = ended
+    assert out == f"{counts[0]} {command.removeprefix('export_')}"
+    assert counts[0] == counts[1]
 
 
 @pytest.mark.django_db(transaction=True)
