@@ -49,7 +49,7 @@ def wait_for_no_disk() -> None:
 def empty(_: TransactionTestCase | None = None, large_bytes: int = 1_000_000) -> None:
     """Remove what a test committed: small tables by DELETE, which keeps their files and indexes.
 
-    Whoever still writes is waited for. Each table is asked, for the server's own counts come late. The
+    Whoever still writes is waited for. The tables are asked, for the server's own counts come late. The
     constraints are all deferred until nothing remains that could break one.
     """
     with connection.cursor() as cursor:
@@ -57,18 +57,23 @@ def empty(_: TransactionTestCase | None = None, large_bytes: int = 1_000_000) ->
             f"""
             DO $$
             DECLARE
-                name regclass;
-                is_filled boolean;
-            BEGIN
-                FOR name IN
-                    SELECT oid FROM pg_class
+                tables text[] := ARRAY(
+                    SELECT oid::regclass::text FROM pg_class
                     WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' AND relname NOT IN {KEPT}
+                );
+                filled text[];
+                name text;
+            BEGIN
+                EXECUTE format('LOCK TABLE %s IN SHARE ROW EXCLUSIVE MODE', array_to_string(tables, ', '));
+                EXECUTE format('SELECT ARRAY(%s)', (
+                    SELECT string_agg(format('(SELECT %L FROM %s LIMIT 1)', one, one), ' UNION ALL ')
+                    FROM unnest(tables) one
+                )) INTO filled;
+                FOREACH name IN ARRAY filled
                 LOOP
-                    EXECUTE format('LOCK TABLE %s IN SHARE ROW EXCLUSIVE MODE', name);
-                    EXECUTE format('SELECT EXISTS (SELECT FROM %s)', name) INTO is_filled;
-                    IF is_filled AND pg_relation_size(name) > {large_bytes} THEN
+                    IF pg_relation_size(name::regclass) > {large_bytes} THEN
                         EXECUTE format('TRUNCATE %s CASCADE', name);
-                    ELSIF is_filled THEN
+                    ELSE
                         EXECUTE format('DELETE FROM %s', name);
                     END IF;
                 END LOOP;

@@ -46,6 +46,15 @@ def rows(workspace):
 
 
 @pytest.fixture(scope="module")
+def filled(django_db_setup, django_db_blocker):
+    """Rows of every model, made once: what a test does to them is undone."""
+    with django_db_blocker.unblock(), transaction.atomic():
+        workspace = Workspace.objects.create(name="Mill")
+        yield workspace, fill(workspace, 3)
+        transaction.set_rollback(True)
+
+
+@pytest.fixture(scope="module")
 def world(django_db_setup, django_db_blocker):
     """Two tenants, made once: what a test does to them is undone."""
     with django_db_blocker.unblock(), transaction.atomic():

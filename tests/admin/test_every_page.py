@@ -3,7 +3,7 @@
 import pytest
 from django.apps import apps
 from django.contrib import admin
-from django.db import connection, transaction
+from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
@@ -27,15 +27,6 @@ def url_of(model, page, *args):
 
 def label(model):
     return model._meta.label_lower
-
-
-@pytest.fixture(scope="module")
-def filled(django_db_setup, django_db_blocker):
-    """Rows of every model, made once: what a test does to them is undone."""
-    with django_db_blocker.unblock(), transaction.atomic():
-        workspace = Workspace.objects.create(name="Mill")
-        yield workspace, fill(workspace, 3)
-        transaction.set_rollback(True)
 
 
 @pytest.fixture

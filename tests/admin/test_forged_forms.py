@@ -13,6 +13,11 @@ JUNK = Samples(
 )
 
 
+@pytest.fixture
+def rows(filled, db):
+    return filled[1]
+
+
 def forged(response, junk):
     """Return every field of a form and of its inlines, one new row each, set to `junk`."""
     form = response.context["adminform"].form

@@ -1,5 +1,6 @@
 """The OpenAPI document, and what a fuzzer makes of it: every answer is as documented, and none is a 500."""
 
+import random
 import re
 from contextlib import suppress
 from io import StringIO
@@ -8,7 +9,7 @@ import pytest
 import schemathesis
 from django.core.management import call_command
 from django.core.signals import request_finished, request_started
-from django.db import close_old_connections
+from django.db import close_old_connections, transaction
 from django.test import Client
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.errors import Unsatisfiable
@@ -122,11 +123,17 @@ def test_no_request_makes_an_error_of_ours(mode):
     headers = {"Authorization": f"Bearer {a_key(workspace).secret}"}
     schema = schemathesis.openapi.from_wsgi("/api/openapi", wsgi.application)
     statuses = []
-    for result in schema.get_all_operations():
+    modes = list(GenerationMode)
+    # Another one in each run, and the same for each mode of a run, whose tests begin with one seed.
+    turn = random.randrange(len(modes))
+    for place, result in enumerate(schema.get_all_operations(), turn + modes.index(mode)):
         operation = result.ok()
-        if operation.path.startswith(TWICE):
+        if operation.path.startswith(TWICE) or (not IS_WHOLE and place % len(modes)):
             continue
-        statuses += _fuzz(operation, mode, headers, own)
+        # What one operation deletes is there for the next.
+        with transaction.atomic():
+            statuses += _fuzz(operation, mode, headers, own)
+            transaction.set_rollback(True)
     assert len(statuses) > 50
     # The key opens the workspace; else all that is secured would answer 401, as documented.
     assert statuses.count(401) < len(statuses) / 2
