@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, Any, Final
@@ -46,6 +47,21 @@ class DurableStorage(FileSystemStorage):
         super().delete(name)
         with suppress(OSError):
             Path(self.path(name)).parent.rmdir()
+
+
+class StorageError(OSError):
+    """A storage that is no folder has failed, in its own way."""
+
+
+@contextmanager
+def storage_errors() -> Iterator[None]:
+    """Raise what a storage raises as an OSError: those of object stores have no base in common."""
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:
+        raise StorageError(f"{type(error).__name__}: {error}") from error
 
 
 def upload_storage() -> Storage:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from time import monotonic
@@ -23,13 +23,15 @@ from django.db.models import Max, Q
 from django.utils.module_loading import import_string
 
 from config import clock, ids
+from config.db.backfill import for_each
+from config.db.connection_slots import away_from_database
 from config.errors import DomainError
 from config.files.errors import UnreadableFile
 from config.files.mapping import ColumnMapping
 from config.files.reading import Form, InputFile
 from config.files.received import ReceivedFile
 from config.files.rows import Place
-from config.files.storage import temporary_file, upload_storage
+from config.files.storage import storage_errors, temporary_file, upload_storage
 from config.ids import parse_uuid
 from config.runtime import background
 from contacts.errors import ImportCancelled, ImportEnded, ImportRunning, UploadNotStored
@@ -106,7 +108,7 @@ def accept_upload(workspace_id: UUID, received: ReceivedFile, request: UploadReq
             )
             background.wake(TASK, str(workspace_id))
     except BaseException:
-        with suppress(OSError):
+        with suppress(OSError), storage_errors():
             upload_storage().delete(stored)
         raise
     return run
@@ -165,10 +167,9 @@ def purge_uploads() -> int:
     over_since = clock.now() - timedelta(days=settings.UPLOAD_DAYS)
     over = Import.objects.exclude(origin=Import.Origin.COMMAND).filter(finished_at__lt=over_since)
     old = list(over.filter(~Q(upload="") | Q(refused_bytes__gt=0)))
-    for run in old:
-        _delete_refused_rows(run)
-        _delete_file(run)
-    return len(old) + _purge_orphans()
+    for_each(old, _purge)
+    with storage_errors():
+        return len(old) + _purge_orphans()
 
 
 def delete_uploads_over(workspace_id: UUID) -> int:
@@ -215,7 +216,7 @@ def _local_file(name: str) -> Iterator[IO[bytes]]:
         return
     if _fetched.name != name:
         _fetched.drop()
-        with storage.open(name) as stored:
+        with storage_errors(), storage.open(name) as stored:
             _fetched.keep(name, stored)
     yield _fetched.content
 
@@ -229,8 +230,10 @@ class _FetchedFile:
 
     def keep(self, name: str, stored: File[Any]) -> None:
         """Copy a stored file."""
-        content = temporary_file()
-        shutil.copyfileobj(stored, content)
+        with ExitStack() as closed_on_error:
+            content = closed_on_error.enter_context(temporary_file())
+            shutil.copyfileobj(stored, content)
+            closed_on_error.pop_all()
         self.name, self.content = name, content
 
     def drop(self) -> None:
@@ -246,7 +249,9 @@ _fetched = _FetchedFile()
 def _store(workspace_id: UUID, run_id: UUID, received: ReceivedFile) -> str:
     received.file.seek(0)
     try:
-        return upload_storage().save(f"{workspace_id}/{run_id}", File(received.file))
+        # A storage that is far away takes its time for a large file.
+        with away_from_database(), storage_errors():
+            return upload_storage().save(f"{workspace_id}/{run_id}", File(received.file))
     except OSError as error:
         raise UploadNotStored(error.strerror or str(error)) from error
 
@@ -262,8 +267,14 @@ def _let_go(run: Import) -> None:
 
 def _delete_file(run: Import) -> None:
     if run.upload:
-        upload_storage().delete(run.upload)
+        with storage_errors():
+            upload_storage().delete(run.upload)
         Import.objects.in_workspace(run.workspace_id).filter(id=run.id).update(upload="")
+
+
+def _purge(run: Import) -> None:
+    _delete_refused_rows(run)
+    _delete_file(run)
 
 
 def _delete_refused_rows(run: Import) -> None:

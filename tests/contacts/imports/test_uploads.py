@@ -7,6 +7,7 @@ import os
 from datetime import timedelta
 
 import pytest
+from django.core.files.base import File
 from django.core.files.storage import InMemoryStorage, storages
 
 from config import clock
@@ -14,7 +15,7 @@ from config.files.errors import DamagedFile, FileTooLarge, InvalidMapping, Unrea
 from config.files.received import receive
 from contacts import tasks
 from contacts.erasure.erasures import erase_person
-from contacts.errors import ImportEnded, ImportRunning
+from contacts.errors import ImportEnded, ImportRunning, UploadNotStored
 from contacts.imports import refused_rows, uploads
 from contacts.imports.uploads import cancel_import, idle_workspaces, purge_uploads
 from contacts.models import Contact, Import, RefusedRow
@@ -418,3 +419,88 @@ def test_of_two_workers_at_one_import_each_row_is_decided_once(workspace, monkey
     assert counts(queued) == ("done", 400, 398, 0, 2)
     assert [row["line"] for row in refused(queued)] == [7, 397]
     assert Contact.objects.count() == 398
+
+
+class Remote(InMemoryStorage):
+    """As an object store has it: no path, errors of its own, away now and then, also in the middle of a file."""
+
+    is_away = False
+    left = None
+
+    def _ask(self):
+        if Remote.is_away:
+            raise RemoteError("EndpointConnectionError")
+
+    def _save(self, name, content):
+        self._ask()
+        return super()._save(name, content)
+
+    def _open(self, name, mode="rb"):
+        self._ask()
+        return Breaking(super()._open(name, mode))
+
+    def delete(self, name):
+        self._ask()
+        super().delete(name)
+
+
+class RemoteError(Exception):
+    """What clients of object stores raise is no OSError."""
+
+
+class Breaking(File):
+    def read(self, size=-1):
+        if Remote.left is not None:
+            Remote.left -= 1
+            if Remote.left < 0:
+                raise RemoteError("IncompleteRead")
+        return super().read(min(size, 100) if size > 0 else size)
+
+
+@pytest.fixture
+def remote(settings, monkeypatch):
+    """Have uploads in a storage that is far away."""
+    settings.STORAGES = {**settings.STORAGES, "uploads": {"BACKEND": f"{__name__}.Remote"}}
+    uploads._fetched.drop()
+    monkeypatch.setattr(Remote, "is_away", False)
+    monkeypatch.setattr(Remote, "left", None)
+    yield Remote
+    uploads._fetched.drop()
+
+
+def test_a_storage_that_is_away_takes_no_file(workspace, remote):
+    remote.is_away = True
+    with pytest.raises(UploadNotStored, match="EndpointConnectionError"):
+        upload(workspace, people(5))
+    assert not Import.objects.exists()
+
+
+def test_a_file_that_breaks_off_on_its_way_from_the_storage_comes_later_as_a_whole(
+    workspace, remote, monkeypatch
+):
+    in_small_batches(monkeypatch, 10)
+    queued = upload(workspace, people(50, bad={3}))
+    remote.left = 3
+    with pytest.raises(OSError, match="IncompleteRead"):
+        work(workspace)
+    assert (counts(queued)[:2], "IncompleteRead" in queued.error) == (("running", 0), True)
+    remote.left = None
+    Import.objects.update(updated_at=clock.now() - timedelta(seconds=16))
+    work(workspace)
+    assert counts(queued) == ("done", 50, 49, 0, 1)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_cannot_be_deleted_now_is_deleted_later_and_holds_up_no_other(workspace, remote, monkeypatch):
+    runs = [upload(workspace, people(count)) for count in (3, 4)]
+    work(workspace)
+    Import.objects.update(finished_at=clock.now() - timedelta(days=8))
+    delete = Remote.delete
+    monkeypatch.setattr(
+        Remote, "delete", lambda self, name: (name.endswith(str(runs[0].id)) and 1 / 0) or delete(self, name)
+    )
+    with pytest.raises(OSError, match="ZeroDivisionError"):
+        purge_uploads()
+    assert [run.upload for run in Import.objects.order_by("id")] == [runs[0].upload, ""]
+    monkeypatch.setattr(Remote, "delete", delete)
+    assert purge_uploads() == 1
