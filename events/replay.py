@@ -78,23 +78,17 @@ def replay_batch(
     with transaction.atomic():
         locked = list(rows.order_by("id").select_for_update(skip_locked=True, of=("self",))[:limit])
         incoming, outcomes = _understood(locked)
-        for (policy, source, received_at), group in _groups(
-            row for row in locked if row.id in incoming
-        ).items():
-            outcomes |= dict(
-                zip(
-                    [row.id for row in group],
-                    record_events(
-                        workspace_id,
-                        [incoming[row.id] for row in group],
-                        schema_policy=policy,
-                        source=source,
-                        level=_level(received_at) if level is None else level,
-                        received_at=received_at,
-                    ),
-                    strict=True,
-                )
+        groups = _groups(row for row in locked if row.id in incoming)
+        for (policy, source, received_at), group in groups.items():
+            recorded = record_events(
+                workspace_id,
+                [incoming[row.id] for row in group],
+                schema_policy=policy,
+                source=source,
+                level=_level(received_at) if level is None else level,
+                received_at=received_at,
             )
+            outcomes |= zip((row.id for row in group), recorded, strict=True)
         _settle(workspace_id, locked, outcomes)
         same = list(same_persons((incoming[row_id], outcomes[row_id]) for row_id in incoming))
         if same:

@@ -10,8 +10,7 @@ from django.core.management.base import CommandError, OutputWrapper
 from campaigns.configuration.folders import Document, read_folder
 from campaigns.configuration.kinds import KINDS
 from campaigns.configuration.plans import Plan
-from workspaces.management.selection import chosen_workspaces
-from workspaces.models import Workspace
+from workspaces.management.selection import add_workspace
 
 FOLDERS = [kind.folder for kind in KINDS]
 
@@ -19,7 +18,7 @@ FOLDERS = [kind.folder for kind in KINDS]
 def add_folder(parser: ArgumentParser) -> None:
     """Declare the folder and the workspace."""
     parser.add_argument("folder", type=Path, help="The folder of the configuration.")
-    parser.add_argument("--workspace", required=True, help="The workspace's id.")
+    add_workspace(parser)
 
 
 def add_prune(parser: ArgumentParser) -> None:
@@ -29,12 +28,6 @@ def add_prune(parser: ArgumentParser) -> None:
         action="store_true",
         help="Delete what the folder does not have, of the kinds that it has a sub-folder of.",
     )
-
-
-def chosen_workspace(options: Mapping[str, Any]) -> Workspace:
-    """Return the workspace that was asked for. Raises CommandError."""
-    (workspace,) = chosen_workspaces(options)
-    return workspace
 
 
 def read_documents(options: Mapping[str, Any]) -> dict[str, list[Document]]:

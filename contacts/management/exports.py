@@ -10,9 +10,8 @@ from django.core.management.base import BaseCommand, CommandError
 
 from config.errors import DomainError
 from config.files.writing import form_of, write_rows
-from config.ids import NO_ID, parse_uuid
 from workspaces.management.progress import ProgressDisplay
-from workspaces.models import Workspace
+from workspaces.management.selection import add_workspace, named_workspace
 
 
 class ExportCommand(BaseCommand):
@@ -26,7 +25,7 @@ class ExportCommand(BaseCommand):
         parser.add_argument(
             "file", metavar="FILE", help="Replaced once all is written; .gz packs it, - is standard output."
         )
-        parser.add_argument("--workspace", required=True, help="The id of the workspace.")
+        add_workspace(parser)
         parser.add_argument(
             "--format", choices=["csv", "jsonl", "parquet"], help="By default what the file's name says."
         )
@@ -42,9 +41,7 @@ class ExportCommand(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Export, and print how many. Raises CommandError."""
-        workspace = Workspace.objects.filter(id=parse_uuid(options["workspace"]) or NO_ID).first()
-        if workspace is None:
-            raise CommandError(f"There is no workspace {options['workspace']}.")
+        workspace = named_workspace(options)
         path: str = options["file"]
         rows = self.rows(workspace.id, options)
         try:

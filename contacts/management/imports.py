@@ -15,7 +15,6 @@ from config.db.errors import storable_error
 from config.errors import DomainError
 from config.files.mapping import ColumnMapping
 from config.files.reading import InputFile, open_file
-from config.ids import NO_ID, parse_uuid
 from config.runtime.garbage_collection import freeze_loaded_objects
 from contacts.imports.kinds import ImportKind
 from contacts.imports.maps import named_map
@@ -24,7 +23,7 @@ from contacts.imports.runs import import_file, try_file
 from contacts.models import Import
 from workspaces.management.backfill import INTERRUPTED, interruption
 from workspaces.management.progress import ProgressDisplay
-from workspaces.models import Workspace
+from workspaces.management.selection import add_workspace, named_workspace
 
 
 class ImportCommand(BaseCommand):
@@ -39,7 +38,7 @@ class ImportCommand(BaseCommand):
         parser.add_argument(
             "file", metavar="FILE", help="CSV, JSON Lines, gzip of both, or Parquet; - is standard input."
         )
-        parser.add_argument("--workspace", required=True, help="The id of the workspace.")
+        add_workspace(parser)
         parser.add_argument(
             "--map",
             metavar="FILE",
@@ -83,9 +82,7 @@ class ImportCommand(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Import, and print a line of counts. Raises CommandError."""
-        workspace = Workspace.objects.filter(id=parse_uuid(options["workspace"]) or NO_ID).first()
-        if workspace is None:
-            raise CommandError(f"There is no workspace {options['workspace']}.")
+        workspace = named_workspace(options)
         if options["batch_size"] < 1:
             raise CommandError("--batch-size must be at least 1.")
         if options["jobs"] is not None and options["jobs"] < 1:

@@ -8,12 +8,13 @@ from django.core.management.base import CommandError
 
 from config.ids import NO_ID, parse_uuid
 from segments.models import Segment
+from workspaces.management.selection import add_workspaces, chosen_workspaces
 from workspaces.models import Workspace
 
 
 def add_selection(parser: ArgumentParser) -> None:
     """Declare --workspace and --segment."""
-    parser.add_argument("--workspace", help="The id of one workspace; by default all.")
+    add_workspaces(parser)
     parser.add_argument(
         "--segment",
         action="append",
@@ -30,11 +31,6 @@ def chosen_segments(options: Mapping[str, Any]) -> Iterator[tuple[Workspace, lis
         segments = segments.filter(id__in=wanted)
         if segments.count() < len(wanted):
             raise CommandError("There is no such segment.")
-    workspaces = Workspace.objects.order_by("id")
-    if options["workspace"]:
-        workspaces = workspaces.filter(id=parse_uuid(options["workspace"]) or NO_ID)
-        if not workspaces.exists():
-            raise CommandError("There is no such workspace.")
-    for workspace in workspaces:
+    for workspace in chosen_workspaces(options):
         if own := list(segments.in_workspace(workspace.id)):
             yield workspace, own

@@ -82,7 +82,7 @@ def test_merges_are_undone_by_id(workspace, people):
 
 @pytest.mark.parametrize("arguments", [["x"], []])
 def test_what_makes_no_sense_is_refused(workspace, arguments):
-    assert "no such workspace" in run("merge_contacts", *arguments, workspace=uuid4())[1]
+    assert "There is no workspace" in run("merge_contacts", *arguments, workspace=uuid4())[1]
     if arguments:
         assert "Give pairs" in run("merge_contacts", *arguments, workspace=workspace.id)[1]
 

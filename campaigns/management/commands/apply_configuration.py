@@ -9,12 +9,12 @@ from campaigns.configuration.plans import apply_configuration
 from campaigns.management.configuration import (
     add_folder,
     add_prune,
-    chosen_workspace,
     print_counts,
     read_documents,
 )
 from config.errors import DomainError
 from workspaces.authentication.sign_in import user_named
+from workspaces.management.selection import named_workspace
 from workspaces.models import User
 
 
@@ -36,7 +36,7 @@ class Command(BaseCommand):
         """Apply, and print what was changed. Raises CommandError."""
         try:
             plan = apply_configuration(
-                chosen_workspace(options),
+                named_workspace(options),
                 read_documents(options),
                 user=_user(options["user"]),
                 source=options["folder"].resolve().name,

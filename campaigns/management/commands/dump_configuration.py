@@ -8,8 +8,9 @@ from django.core.management.base import BaseCommand, CommandError
 from campaigns.configuration.folders import write_folder
 from campaigns.configuration.kinds import KINDS
 from campaigns.configuration.plans import dump_configuration
-from campaigns.management.configuration import add_folder, chosen_workspace
+from campaigns.management.configuration import add_folder
 from config.errors import DomainError
+from workspaces.management.selection import named_workspace
 
 
 class Command(BaseCommand):
@@ -26,7 +27,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Write the files, remove those of objects that are gone, and print the counts. Raises CommandError."""
         try:
-            files = dump_configuration(chosen_workspace(options).id)
+            files = dump_configuration(named_workspace(options).id)
             removed = write_folder(options["folder"], files, {kind.folder: kind.key for kind in KINDS})
         except (DomainError, OSError) as error:
             raise CommandError(str(error)) from error

@@ -11,11 +11,11 @@ from campaigns.configuration.plans import plan_configuration
 from campaigns.management.configuration import (
     add_folder,
     add_prune,
-    chosen_workspace,
     print_counts,
     read_documents,
 )
 from config.errors import DomainError
+from workspaces.management.selection import named_workspace
 
 DIFFERENT = 2
 """The exit status where the folder and the workspace differ."""
@@ -50,7 +50,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Print the plan. Raises CommandError, and SystemExit where there are differences."""
-        workspace = chosen_workspace(options)
+        workspace = named_workspace(options)
         try:
             plan = plan_configuration(workspace, read_documents(options), prune=options["prune"])
         except (DomainError, OSError) as error:

@@ -7,7 +7,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from campaigns.messaging.telegram_inbound import register_webhook
 from config.errors import DomainError
-from workspaces.management.selection import chosen_workspaces
+from workspaces.management.selection import add_workspace, named_workspace
 
 
 class Command(BaseCommand):
@@ -17,11 +17,11 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the options."""
-        parser.add_argument("--workspace", required=True, help="The id of the workspace.")
+        add_workspace(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Register one workspace's bot. Raises CommandError if it cannot be."""
-        (workspace,) = chosen_workspaces(options)
+        workspace = named_workspace(options)
         try:
             self.stdout.write(register_webhook(workspace.id))
         except DomainError as error:

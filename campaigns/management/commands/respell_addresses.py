@@ -7,11 +7,11 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import IntegrityError, transaction
 
 from campaigns.messaging.suppressions import respell_suppressions
-from config.ids import NO_ID, parse_uuid
 from config.values.emails import canonical_email
 from contacts.merging.normalization import NormalizationResult, normalize_identifiers
 from contacts.models import Identifier
 from workspaces.management.progress import ProgressDisplay
+from workspaces.management.selection import add_workspaces, chosen_workspaces
 from workspaces.models import User, Workspace
 
 
@@ -25,20 +25,15 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the options."""
-        parser.add_argument("--workspace", help="The id of the workspace; all by default.")
+        add_workspaces(parser)
         parser.add_argument("--by", default="respell_addresses", help="Who merges, for the record.")
         parser.add_argument("--dry-run", action="store_true", help="Tell what would be done, and do nothing.")
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Respell workspace by workspace, and print counts. Exits with 1 where something is left to decide."""
         is_dry: bool = options["dry_run"]
-        workspaces = Workspace.objects.order_by("id")
-        if options["workspace"]:
-            workspaces = workspaces.filter(id=parse_uuid(options["workspace"]) or NO_ID)
-            if not workspaces:
-                raise CommandError("There is no such workspace.")
         left = 0
-        for workspace in workspaces:
+        for workspace in chosen_workspaces(options):
             done = self._normalize(workspace, options["by"], is_dry=is_dry)
             suppressed, twice = respell_suppressions(workspace.id, is_dry=is_dry)
             left += self._tell_left(done)

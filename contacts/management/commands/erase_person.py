@@ -4,16 +4,15 @@ from argparse import ArgumentParser
 from typing import Any
 from uuid import UUID
 
-from django.core.management.base import CommandError
 from django.db import transaction
 
-from config.ids import NO_ID, parse_uuid
 from contacts.crud import find_contact
 from contacts.erasure.erasures import erase_person
 from contacts.identifiers import normalize_identifier
 from contacts.models import Erasure
 from contacts.tombstones import delete_tombstones
 from workspaces.management.items import ItemCommand
+from workspaces.management.selection import add_workspace, named_workspace
 from workspaces.models import Workspace
 
 
@@ -29,7 +28,7 @@ class Command(ItemCommand):
         """Declare the options."""
         super().add_arguments(parser)
         parser.add_argument("persons", nargs="+", metavar="PERSON", help="A contact's id, or its identity.")
-        parser.add_argument("--workspace", required=True, help="The id of the workspace.")
+        add_workspace(parser)
         parser.add_argument("--by", default="erase_person", help="Who erases, for the record.")
         parser.add_argument(
             "--lift",
@@ -39,9 +38,7 @@ class Command(ItemCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Erase one person after the other. Raises CommandError if any was refused."""
-        workspace = Workspace.objects.filter(id=parse_uuid(options["workspace"]) or NO_ID).first()
-        if workspace is None:
-            raise CommandError("There is no such workspace.")
+        workspace = named_workspace(options)
         if options["lift"]:
             self._lift(workspace.id, options["lift"], options["persons"], is_dry=options["dry_run"])
             return

@@ -6,10 +6,9 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from config.errors import DomainError
-from config.ids import NO_ID, parse_uuid
 from contacts.crud import find_contact
 from contacts.erasure.erasures import write_export
-from workspaces.models import Workspace
+from workspaces.management.selection import add_workspace, named_workspace
 
 
 class Command(BaseCommand):
@@ -20,13 +19,11 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the options."""
         parser.add_argument("person", help="A contact's id, or its identity.")
-        parser.add_argument("--workspace", required=True, help="The id of the workspace.")
+        add_workspace(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Export one person. Raises CommandError if there is none."""
-        workspace = Workspace.objects.filter(id=parse_uuid(options["workspace"]) or NO_ID).first()
-        if workspace is None:
-            raise CommandError("There is no such workspace.")
+        workspace = named_workspace(options)
         try:
             contact = find_contact(workspace, options["person"])
             tables = write_export(

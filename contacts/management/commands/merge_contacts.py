@@ -9,11 +9,11 @@ from typing import Any
 from django.core.management.base import CommandError
 from django.db import transaction
 
-from config.ids import NO_ID, parse_uuid
 from contacts.crud import find_contact
 from contacts.merging.merges import find_merged_contact, merge_contacts
 from contacts.merging.reassignment import finish_merge
 from workspaces.management.items import ItemCommand
+from workspaces.management.selection import add_workspace, named_workspace
 from workspaces.models import Workspace
 
 
@@ -29,7 +29,7 @@ class Command(ItemCommand):
         """Declare the options."""
         super().add_arguments(parser)
         parser.add_argument("pairs", nargs="*", metavar="SURVIVOR MERGED")
-        parser.add_argument("--workspace", required=True, help="The id of the workspace.")
+        add_workspace(parser)
         parser.add_argument(
             "--csv", help="A file with a pair a line, after a line survivor,merged if you like."
         )
@@ -37,9 +37,7 @@ class Command(ItemCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Merge each pair in a transaction of its own. Raises CommandError if any was refused."""
-        workspace = Workspace.objects.filter(id=parse_uuid(options["workspace"]) or NO_ID).first()
-        if workspace is None:
-            raise CommandError("There is no such workspace.")
+        workspace = named_workspace(options)
         done = "would be merged" if options["dry_run"] else "merged"
 
         def merge(pair: tuple[str, str]) -> str:
