@@ -28,7 +28,7 @@ from contacts.queries import with_details
 from contacts.references import ContactReference, Resolution
 from dialects.autosend.base import document, enveloped
 from dialects.autosend.errors import InvalidBody
-from dialects.autosend.lists import lock_lists
+from dialects.autosend.queries import lock_lists
 from dialects.autosend.serializers import (
     AutoSendContactSerializer,
     AutoSendRemovalSerializer,

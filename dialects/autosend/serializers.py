@@ -17,7 +17,6 @@ from contacts.identifiers import normalize_identifier
 from contacts.models import Contact, Identifier
 from contacts.references import ContactChanges, ContactReference
 from dialects.autosend.errors import INVALID_EMAIL, InvalidBody
-from dialects.autosend.lists import lock_lists
 from dialects.autosend.mapping import (
     MAX_CONTACTS,
     MAX_EMAILS,
@@ -26,6 +25,7 @@ from dialects.autosend.mapping import (
     TYPE_OF_WIRE,
     WIRE_OF_TYPE,
 )
+from dialects.autosend.queries import lock_lists
 from dialects.body_checks import Check, FieldProblem, described, form, optional, record, schema_of, text
 from events.models import EventProperty
 from events.stream.definitions import PropertySpec

@@ -25,8 +25,8 @@ from contacts.models import Contact, ContactQuerySet, Identifier
 from contacts.queries import with_details
 from dialects.autosend.base import AutoSendAccess, AutoSendViewSet, document, enveloped
 from dialects.autosend.errors import error_of, error_table, send_error_table
-from dialects.autosend.lists import list_ids_of
 from dialects.autosend.mapping import MAX_DEFINITIONS, WIRE_OF_TYPE
+from dialects.autosend.queries import list_ids_of
 from dialects.autosend.serializers import (
     SEND_SCHEMA,
     AutoSendBulkBodySerializer,

@@ -37,7 +37,7 @@ from dialects.body_checks import (
     schema_of,
     text,
 )
-from dialects.omnisend.access import OmnisendAccess, document
+from dialects.omnisend.base import OmnisendAccess, document
 from dialects.omnisend.contact_bodies import parse_contact
 from dialects.omnisend.errors import (
     V3_ERRORS,

@@ -8,7 +8,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from config.ids import parse_uuid
-from dialects.omnisend.access import OmnisendAccess, document
+from dialects.omnisend.base import OmnisendAccess, document
 from dialects.omnisend.errors import V3_ERRORS, V5_ERRORS, NotServed
 from workspaces.api.base import WorkspaceViewSet, object_body
 from workspaces.api.openapi import component

@@ -28,7 +28,7 @@ from contacts.models import Contact, Identifier, Tag
 from contacts.queries import with_consent, with_details
 from contacts.references import ContactChanges, ContactReference
 from dialects.body_checks import Check, form, is_timestamp, record
-from dialects.omnisend.access import OmnisendAccess, document
+from dialects.omnisend.base import OmnisendAccess, document
 from dialects.omnisend.contact_bodies import (
     CONTACT_SCHEMA,
     IDENTIFIER_SCHEMA,

@@ -13,7 +13,7 @@ from rest_framework.response import Response
 
 from config.http.rendering import iso_seconds
 from config.ids import NO_ID, parse_uuid
-from dialects.omnisend.access import OmnisendIngest, document
+from dialects.omnisend.base import OmnisendIngest, document
 from dialects.omnisend.errors import V3_ERRORS, V5_ERRORS
 from dialects.omnisend.mapping import FIELD_TYPES
 from dialects.omnisend.pages import page_bounds

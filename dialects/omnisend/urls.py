@@ -8,13 +8,13 @@ from dialects.omnisend.batches import BatchViewSet, OldBatchViewSet
 from dialects.omnisend.brands import AccountViewSet, BrandViewSet
 from dialects.omnisend.contacts import ContactViewSet, DatedContactViewSet, OldContactViewSet
 from dialects.omnisend.events import EventViewSet, OldEventViewSet
-from dialects.omnisend.viewsets import (
+from dialects.omnisend.fallback import (
     NoKeyView,
     NotServedView,
     OldNotServedView,
-    TrackViewSet,
     UnknownOmnisendRouteView,
 )
+from dialects.omnisend.track import TrackViewSet
 from workspaces.api.routers import VendorRouter
 
 

@@ -1,14 +1,21 @@
-"""Calls of a batch, each parsed by itself."""
+"""Calls of a batch, each parsed by itself; the log of those refused, whose sender is answered as if all were well."""
 
-from collections.abc import Mapping
+import logging
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any
+from uuid import UUID
+
+from django.db import transaction
 
 from dialects.segment.mapping import CALLS
 from dialects.segment.serializers import MAX_CALL_BYTES, Call, check_batch, parse_item
 from events.stream.item_formats import ItemFormat, ParsedItems, parse_items
 from events.stream.types import IncomingEvent
+
+logger = logging.getLogger(__name__)
 
 _SHARED = ("sentAt", "context")
 
@@ -38,3 +45,13 @@ def parse_batch(body: Call, *, received_at: datetime, size_bytes: int) -> Parsed
     may_be_large = size_bytes > MAX_CALL_BYTES
     parse = partial(parse_item, batch=shared, received_at=received_at, may_be_large=may_be_large)
     return parse_items(SEGMENT_ITEMS, body["batch"], received_at, shared=shared, parse=parse)
+
+
+def log_refused(workspace_id: UUID, codes: Sequence[str]) -> None:
+    """Log the codes of refused calls once the others are committed; the quarantine has the calls."""
+    if codes:
+        transaction.on_commit(partial(_log, workspace_id, codes), robust=True)
+
+
+def _log(workspace_id: UUID, codes: Sequence[str]) -> None:
+    logger.warning("Refused calls of a batch in the workspace %s: %s", workspace_id, dict(Counter(codes)))

@@ -17,11 +17,10 @@ from config.errors import TryAgain
 from contacts.merging.same_person import merge_same_person
 from dialects.fallback import UnknownRouteView
 from dialects.segment.authentication import WriteKeyAuthentication
-from dialects.segment.batches import parse_batch
+from dialects.segment.batches import log_refused, parse_batch
 from dialects.segment.errors import SEGMENT_ERRORS
 from dialects.segment.mapping import CALLS
 from dialects.segment.parsers import AnyMediaType
-from dialects.segment.refusals import log_refused
 from dialects.segment.serializers import (
     BATCH_SCHEMA,
     CALL_SCHEMA,

@@ -1,4 +1,4 @@
-"""Contact lists: static segments, whose ids are the lists' ids."""
+"""Queries for contact lists, which are static segments."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence

@@ -11,16 +11,8 @@ from rest_framework.decorators import action
 from rest_framework.request import Request
 
 from dialects.body_checks import FieldProblem
-from dialects.fallback import UnknownRouteView
-from dialects.omnisend.access import PROBLEM, OmnisendIngest
-from dialects.omnisend.errors import (
-    OMNISEND_ERRORS,
-    V3_ERRORS,
-    V5_ERRORS,
-    EventsNeedKey,
-    InvalidTrack,
-    NotServed,
-)
+from dialects.omnisend.base import PROBLEM, OmnisendIngest
+from dialects.omnisend.errors import OMNISEND_ERRORS, InvalidTrack
 from dialects.omnisend.events import accepted
 from dialects.omnisend.serializers import BODY_SCHEMA, OmnisendProblemSerializer, parse_track
 from events.api.ingest import IngestViewSet
@@ -29,7 +21,6 @@ from events.stream.coercion import accepts, learned_type
 from events.stream.group_commit import Submission
 from events.stream.types import SchemaPolicy
 from workspaces.api.base import object_body
-from workspaces.api.errors import ErrorTable
 from workspaces.api.openapi import component
 
 
@@ -67,36 +58,6 @@ class TrackViewSet(OmnisendIngest, IngestViewSet):
             mismatches = _type_mismatches(self.workspace.id, body, error.problems)
             raise InvalidTrack([*error.problems, *mismatches]) from None
         return self.submission_of(request, [incoming], SchemaPolicy.LEARNED, accepted)
-
-
-class UnknownOmnisendRouteView(UnknownRouteView):
-    """Answers what this API does not have, in its own format."""
-
-    error_table: ClassVar[ErrorTable] = OMNISEND_ERRORS
-
-
-class NotServedView(UnknownOmnisendRouteView):
-    """Answers what the vendor's API has and this one has not, and says what it has."""
-
-    error_table: ClassVar[ErrorTable] = V5_ERRORS
-
-    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        """Refuse before a method is looked for."""
-        raise NotServed
-
-
-class OldNotServedView(NotServedView):
-    """Answers what v3 of the vendor's API has and this one has not."""
-
-    error_table = V3_ERRORS
-
-
-class NoKeyView(NotServedView):
-    """Answers a shop's plugin that sends events without a key, by the brand's id alone."""
-
-    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        """Refuse before a method is looked for."""
-        raise EventsNeedKey
 
 
 def _type_mismatches(
