@@ -152,15 +152,15 @@ class UnitOfWork:
     def _set_attributes(self, draft: ContactDraft, attributes: Mapping[str, Any], refuse_taken: bool) -> None:
         identity = self.schema.identity_field
         for name, value in attributes.items():
-            names = name == identity and name not in BUILT_IN_KINDS
-            if names and not self._name(draft, name, value, refuse_taken):
+            is_identity = name == identity and name not in BUILT_IN_KINDS
+            if is_identity and not self._set_identity(draft, name, value, refuse_taken):
                 continue
             if value is None:
                 draft.after.attributes.pop(name, None)
             else:
                 draft.after.attributes[name] = value
 
-    def _name(self, draft: ContactDraft, kind: str, value: Any, refuse_taken: bool) -> bool:
+    def _set_identity(self, draft: ContactDraft, kind: str, value: Any, refuse_taken: bool) -> bool:
         if value is None:
             self._remove_other_identifiers(draft, (kind, ""))
             return True
