@@ -221,7 +221,8 @@ GROUPS: Mapping[str, tuple[Variable, ...]] = {
         Variable("GROUP_COMMIT_EVENTS", int, 1000,
             "Most events written in one transaction; 0: each request in its own.", "events"),
         Variable("GROUP_COMMIT_LINGER_MS", float, 10.0,
-            "Shortest time between two groups of a busy workspace; a longer one makes groups larger.",
+            "Shortest time between two groups of a busy workspace, unless all whom the last one answered are back"
+            " before; a longer one makes groups larger.",
             "milliseconds"),
         Variable("GROUP_COMMIT_WRITERS", int, 4,
             "Groups, of as many workspaces, that a web process writes at once, on connections of their own.",

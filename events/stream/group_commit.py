@@ -88,17 +88,26 @@ class _Ticket:
     submission: Submission
     kind: _GroupKind
     result: Result | None = None
-    is_done: threading.Event = field(default_factory=threading.Event)
+    # Released with the result: a threading.Event is a lock with some thirty calls around it.
+    done: threading.Lock = field(default_factory=threading.Lock)
     # Of the request: its id, and its trace where there is one.
     context: Context = field(default_factory=copy_context)
+
+
+class _Turn(NamedTuple):
+    """When the next group of a workspace begins: at a time (monotonic seconds), or once so many requests wait."""
+
+    at: float
+    enough: int
 
 
 class GroupCommit:
     """The writer threads of a process, and the requests that wait for them.
 
-    `linger_seconds` is the shortest time between the beginnings of two groups of a busy workspace: a longer one
-    makes groups larger. A group has at most `most_events` and `most_bytes`, or one request; at most
-    `most_waiting` requests wait, none longer than `wait_seconds` for its turn.
+    `linger_seconds` is the shortest time between the beginnings of two groups of a busy workspace, unless all those
+    that the last group has answered are back before: a longer one makes groups larger. A group has at most
+    `most_events` and `most_bytes`, or one request; at most `most_waiting` requests wait, none longer than
+    `wait_seconds` for its turn.
 
     A workspace whose group had to wait for the database in vain is stuck: until one succeeds, or a while has passed,
     few of its requests wait, and all such workspaces together have one writer.
@@ -129,9 +138,10 @@ class GroupCommit:
         Raises what refuses it; Overloaded if too many wait, or its turn does not come.
         """
         ticket = _Ticket(submission, _GroupKind(submission.schema_policy, _tells_history(submission)))
+        ticket.done.acquire()
         self._enqueue(ticket)
         release_connection()
-        if not ticket.is_done.wait(self.wait_seconds):
+        if not ticket.done.acquire(timeout=self.wait_seconds):
             self._withdraw(ticket)
         return _unpack(ticket.result)
 
@@ -152,8 +162,8 @@ class GroupCommit:
         # Threads do not survive a fork, and a lock may have been held in the parent.
         self._changed = threading.Condition()
         self._queues: dict[UUID, deque[_Ticket]] = {}
-        # Workspaces with a queue and no writer → from when (monotonic seconds) one may begin.
-        self._ready: dict[UUID, float] = {}
+        # Of workspaces with a queue and no writer.
+        self._ready: dict[UUID, _Turn] = {}
         self._waiting = 0
         self._threads: list[threading.Thread] = []
         self._idle = 0
@@ -174,19 +184,27 @@ class GroupCommit:
             self._waiting += 1
             if queue is None:
                 self._queues[workspace_id] = deque([ticket])
-                self._ready[workspace_id] = 0.0
+                self._ready[workspace_id] = _NOW
+                if not self._call_writer():
+                    del self._queues[workspace_id], self._ready[workspace_id]
+                    self._waiting -= 1
+                    raise Overloaded
+                return
+            queue.append(ticket)
+            turn = self._ready.get(workspace_id)
+            if turn is not None and len(queue) == turn.enough:
+                self._ready[workspace_id] = _NOW
                 self._changed.notify()
-            else:
-                queue.append(ticket)
-            if not self._idle and len(self._threads) < self.writers and not self._add_writer():
-                self._queues[workspace_id].remove(ticket)
-                self._waiting -= 1
-                raise Overloaded
 
-    def _add_writer(self) -> bool:
-        """Start a writer. Returns whether there is any now, for the system may refuse more threads. Under
-        the lock.
+    def _call_writer(self) -> bool:
+        """Have a writer look at what is ready: one that is idle, or a new one. Returns whether there is any now,
+        for the system may refuse more threads. Under the lock.
         """
+        if self._idle:
+            self._changed.notify()
+            return True
+        if len(self._threads) == self.writers:
+            return True
         thread = threading.Thread(target=self._work, name=f"group commit {len(self._threads)}", daemon=True)
         try:
             thread.start()
@@ -203,7 +221,7 @@ class GroupCommit:
                 queue.remove(ticket)
                 self._waiting -= 1
                 raise Overloaded
-        ticket.is_done.wait()
+        ticket.done.acquire()
 
     def _work(self) -> None:
         use_in_thread("ingest")
@@ -231,18 +249,22 @@ class GroupCommit:
                 now = time.monotonic()
                 ready = self._ready
                 if self._with_stuck:
-                    ready = {key: begin for key, begin in ready.items() if key not in self._stuck}
-                for workspace_id in [key for key, begin in ready.items() if begin <= now]:
+                    ready = {key: turn for key, turn in ready.items() if key not in self._stuck}
+                for workspace_id in [
+                    key for key, turn in ready.items() if turn.at <= now or self._is_closing
+                ]:
                     del self._ready[workspace_id]
                     if group := self._group(self._queues[workspace_id]):
                         self._idle -= 1
                         self._with_stuck += workspace_id in self._stuck
+                        if self._ready:
+                            self._call_writer()
                         return workspace_id, group
                     del self._queues[workspace_id]
                 if self._is_closing and not self._queues:
                     return None
                 soonest = min(ready.values(), default=None)
-                self._changed.wait(None if soonest is None else soonest - now)
+                self._changed.wait(None if soonest is None else soonest.at - now)
 
     def _group(self, queue: deque[_Ticket]) -> list[_Ticket]:
         """Take the first request off a queue, with those of its kind that fit; the others keep their places."""
@@ -275,15 +297,15 @@ class GroupCommit:
             self._waiting -= len(group)
             if self._stuck or seconds > PATIENCE_SECONDS:
                 self._note_stuck(workspace_id, any(_timed_out(result) for result in results))
-            if self._queues[workspace_id] or len(group) > 1:
-                # Those that are answered now will soon be back.
-                self._ready[workspace_id] = began + self.linger_seconds
-                self._changed.notify()
+            queue = self._queues[workspace_id]
+            if queue or len(group) > 1:
+                # Those that are answered now will soon be back. This writer itself is idle now.
+                self._ready[workspace_id] = _Turn(began + self.linger_seconds, len(queue) + len(group))
             else:
                 del self._queues[workspace_id]
         for ticket, result in zip(group, results, strict=True):
             ticket.result = result
-            ticket.is_done.set()
+            ticket.done.release()
 
     def _note_stuck(self, workspace_id: UUID, is_stuck: bool) -> None:
         """Record whether the workspace that a writer leaves is stuck. Under the lock."""
@@ -533,6 +555,7 @@ def _resolve_claims(
         release_keys(workspace_id, released)
 
 
+_NOW = _Turn(0.0, 0)
 _MOST_FAILURES = 2
 _ALONE = 10
 """What share of the time for a lock a request has that is tried by itself after its group waited in vain."""

@@ -141,6 +141,53 @@ def test_a_lone_request_waits_for_nobody(workspace, writers):
     assert writers(linger_seconds=3600.0).submit(a_submission(workspace)) == DONE
 
 
+def test_a_busy_workspace_s_next_group_begins_once_those_that_were_answered_are_back(
+    workspace, writers, groups, monkeypatch
+):
+    writer = writers(linger_seconds=3600.0)
+    with ThreadPoolExecutor(4) as pool:
+        with held_up(monkeypatch) as begun:
+            futures = [pool.submit(writer.submit, a_submission(workspace))]
+            assert begun.wait(BOUND_SECONDS)
+            futures += [pool.submit(writer.submit, a_submission(workspace)) for _ in range(2)]
+            wait_until(lambda: writer.waiting == 3)
+        assert futures[0].result(BOUND_SECONDS) == DONE
+        assert [len(group) for group in groups] == [1]
+        futures.append(pool.submit(writer.submit, a_submission(workspace)))
+        assert [future.result(BOUND_SECONDS) for future in futures] == [DONE] * 4
+    assert [len(group) for group in groups] == [1, 3]
+
+
+def test_who_lingers_does_not_wait_for_the_group_of_another_workspace(workspace, writers, monkeypatch):
+    """The only writer so far takes the other's group meanwhile."""
+    writer, other = writers(linger_seconds=0.5), WorkspaceFactory()
+    record, goes_on = group_commit.record_events, threading.Event()
+
+    def slow(workspace_id, *args, **kwargs):
+        assert workspace_id == workspace.id or goes_on.wait(BOUND_SECONDS)
+        return record(workspace_id, *args, **kwargs)
+
+    with ThreadPoolExecutor(3) as pool:
+        try:
+            with held_up(monkeypatch) as begun:
+                first = pool.submit(writer.submit, a_submission(workspace))
+                assert begun.wait(BOUND_SECONDS)
+                lingers = pool.submit(writer.submit, a_submission(workspace))
+                wait_until(lambda: writer.waiting == 2)
+            monkeypatch.setattr(group_commit, "record_events", slow)
+            first.result(BOUND_SECONDS)
+            pool.submit(writer.submit, a_submission(other))
+            assert lingers.result(BOUND_SECONDS) == DONE
+        finally:
+            goes_on.set()
+
+
+def test_one_busy_workspace_keeps_one_writer(workspace, writers, monkeypatch):
+    writer = writers(writers=4)
+    together(writer, a_submission(workspace), [a_submission(workspace) for _ in range(4)], monkeypatch)
+    assert len(writer._threads) == 1
+
+
 def test_a_refusal_is_that_request_s_own(workspace, writers, groups, monkeypatch):
     rest = [a_submission(workspace, "good"), a_submission(workspace, " "), a_submission(workspace, "too")]
     futures = together(writers(), a_submission(workspace), rest, monkeypatch)
