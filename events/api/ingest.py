@@ -141,23 +141,30 @@ class IngestMixin(WorkspaceAccess):
         origin = request.META.get("HTTP_ORIGIN", "")
         is_preflight = request.method == "OPTIONS" and bool(origin) and self._is_ingest_route
         response = HttpResponse(status=204) if is_preflight else super().dispatch(request, *args, **kwargs)
-        if not is_preflight and request.method != "POST":
-            return response
-        if "Vary" in response.headers:
-            patch_vary_headers(response, ["Origin"])
-        else:
-            response.headers["Vary"] = "Origin"
-        if origin and self._is_allowed(origin, kwargs):
-            response.headers["Access-Control-Allow-Origin"] = origin
-            if is_preflight:
-                response.headers["Access-Control-Allow-Methods"] = "POST"
-                response.headers["Access-Control-Allow-Headers"] = ", ".join(
-                    (*_REQUEST_HEADERS, *self.request_headers)
-                )
-                response.headers["Access-Control-Max-Age"] = str(PREFLIGHT_SECONDS)
+        if is_preflight or request.method == "POST":
+            if "Vary" in response.headers:
+                patch_vary_headers(response, ["Origin"])
             else:
-                response.headers["Access-Control-Expose-Headers"] = ", ".join(_ANSWER_HEADERS)
+                response.headers["Vary"] = "Origin"
+            if origin and self._is_allowed(origin, kwargs):
+                self._allow(response, origin, is_preflight)
+        if not is_preflight:
+            # View and request hold each other: else all that is theirs would wait for the garbage collector.
+            self.request.parser_context.clear()
+            self.__dict__.clear()
         return response
+
+    def _allow(self, response: HttpResponseBase, origin: str, is_preflight: bool) -> None:
+        """Tell a browser that pages of the origin may send, or read the answer."""
+        response.headers["Access-Control-Allow-Origin"] = origin
+        if is_preflight:
+            response.headers["Access-Control-Allow-Methods"] = "POST"
+            response.headers["Access-Control-Allow-Headers"] = ", ".join(
+                (*_REQUEST_HEADERS, *self.request_headers)
+            )
+            response.headers["Access-Control-Max-Age"] = str(PREFLIGHT_SECONDS)
+        else:
+            response.headers["Access-Control-Expose-Headers"] = ", ".join(_ANSWER_HEADERS)
 
     @property
     def _is_ingest_route(self) -> bool:
