@@ -74,7 +74,7 @@ class ColumnMapping:
 
     def leaves_out(self, values: Values) -> bool:
         """Tell whether a row is none of those that the map is for."""
-        return any(
+        return bool(self._only) and any(
             value is not None and not (isinstance(value, str | int) and value in wanted)
             for column, wanted in self._only
             for value in [values.get(column)]

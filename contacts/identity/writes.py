@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from operator import attrgetter
 from typing import Any, Final
 from uuid import UUID
 
@@ -228,7 +229,7 @@ def _columns(rows: Sequence[tuple[Any, ...]], names: tuple[str, ...]) -> dict[st
 
 def _ids(count: int) -> list[UUID]:
     """Return new ids in their order, which is the order that rows of one moment are listed in."""
-    return sorted(uuid7() for _ in range(count))
+    return sorted((uuid7() for _ in range(count)), key=attrgetter("int"))
 
 
 def _json(value: Any) -> str:

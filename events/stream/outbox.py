@@ -129,7 +129,7 @@ def insert_events(
 
 def _are_copied(workspace_id: UUID, events: Sequence[RecordedEvent], received_at: datetime) -> bool:
     """Copy events, at half of what inserting costs the database; False, with nothing copied, if one is not new."""
-    if len({event.id for event in events}) < len(events):
+    if len({event.id.int for event in events}) < len(events):
         return False
     try:
         with transaction.atomic(), connection.cursor() as cursor, connection.wrap_database_errors:
