@@ -21,6 +21,7 @@ class ContactImport(ImportKind[ContactRow]):
 
     kind = Import.Kind.CONTACTS
     fields = CONTACT_FIELDS
+    batch_rows = 2_000
     is_ordered = True
 
     def __init__(self, *, overwrites_consents: bool = False) -> None:

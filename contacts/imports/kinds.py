@@ -37,6 +37,8 @@ class ImportKind(ABC, Generic[ItemT]):
     fields: ClassVar[Fields]
     options: Mapping[str, str] = MappingProxyType({})
     """What else was chosen for an import of this kind; the same file with other options is another import."""
+    batch_rows: ClassVar[int]
+    """Rows of a transaction, usually: more cost less a row, and hold up for longer who wants the same contacts."""
     is_ordered: ClassVar[bool]
     """Whether a row may change what an earlier one said: one process records such rows, one after the other."""
 

@@ -38,7 +38,6 @@ from contacts.signals import Effects
 
 logger = logging.getLogger(__name__)
 
-BATCH_ROWS: Final = 2_000
 _ATTEMPTS: Final = 6
 _WAIT_SECONDS: Final = 0.5
 _MOST_CAUSES: Final = 20
@@ -65,7 +64,8 @@ class ImportTerms:
     effects: Import.Effects = Import.Effects.SCORES_AND_SEGMENTS
     name: str = ""
     refused_file: Path | None = None
-    batch_rows: int = BATCH_ROWS
+    batch_rows: int | None = None
+    """Rows of a transaction; None: as many as the kind has usually."""
     jobs: int = 1
     """Processes that record at the same time; one in any case of ordered rows and of a stream."""
 
@@ -212,7 +212,7 @@ class ImportRunner(Generic[ItemT]):
             self.kind,
             self.terms.mapping,
             key_prefix=f"import:{self.stored.fingerprint}:",
-            batch_rows=self.terms.batch_rows,
+            batch_rows=self.terms.batch_rows or self.kind.batch_rows,
             share=self.turn.share,
         )
 

@@ -18,7 +18,7 @@ from config.files.reading import InputFile, open_file
 from config.runtime.garbage_collection import freeze_loaded_objects
 from contacts.imports.kinds import ImportKind
 from contacts.imports.maps import named_map
-from contacts.imports.runner import BATCH_ROWS, ImportTerms
+from contacts.imports.runner import ImportTerms
 from contacts.imports.runs import import_file, try_file
 from contacts.models import Import
 from workspaces.management.backfill import INTERRUPTED, interruption
@@ -66,8 +66,7 @@ class ImportCommand(BaseCommand):
         parser.add_argument(
             "--batch-size",
             type=int,
-            default=BATCH_ROWS,
-            help="Rows of one transaction, at most; %(default)s if not given.",
+            help=f"Rows of one transaction, at most; {self.kind.batch_rows:,} if not given.",
         )
         parser.add_argument(
             "--jobs",
@@ -83,7 +82,7 @@ class ImportCommand(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Import, and print a line of counts. Raises CommandError."""
         workspace = named_workspace(options)
-        if options["batch_size"] < 1:
+        if options["batch_size"] is not None and options["batch_size"] < 1:
             raise CommandError("--batch-size must be at least 1.")
         if options["jobs"] is not None and options["jobs"] < 1:
             raise CommandError("--jobs must be at least 1.")

@@ -24,6 +24,7 @@ class EventImport(ImportKind[IncomingEvent]):
 
     kind = Import.Kind.EVENTS
     fields = EVENT_FIELDS
+    batch_rows = 4_000
     is_ordered = False
 
     def prepare(self, mapping: ColumnMapping, row: Row, key: str) -> IncomingEvent:

@@ -10,6 +10,7 @@ from django.db import DataError
 
 from contacts.erasure.erasures import erase_person
 from contacts.identity.resolution import resolve_contacts
+from contacts.imports.runner import ImportRunner
 from contacts.merging.merges import merge_contacts, undo_merge
 from contacts.models import Contact, Identifier, Import
 from events.imports.events import EventImport
@@ -54,6 +55,18 @@ def lines(count, at=datetime(2024, 1, 1, tzinfo=UTC)):
 def imported():
     """Return the imported events."""
     return list(Event.objects.filter(source="import").order_by("id"))
+
+
+@pytest.mark.parametrize(("options", "expected"), [({}, [3, 6, 7]), ({"batch_size": 4}, [4, 7])])
+def test_so_many_rows_are_a_transaction_as_the_kind_says_or_the_command(load, monkeypatch, options, expected):
+    monkeypatch.setattr(EventImport, "batch_rows", 3)
+    noted = []
+    commit = ImportRunner._commit
+    monkeypatch.setattr(
+        ImportRunner, "_commit", lambda own, batch: (commit(own, batch), noted.append(own.stored.rows))
+    )
+    load(HEADER + lines(7), **options)
+    assert noted == expected
 
 
 def test_rows_become_events_of_their_own_time(workspace, load):
