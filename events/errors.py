@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from config.errors import ConflictError, DomainError, ForbiddenError, NotFoundError
+from config.errors import ConflictError, DomainError, ForbiddenError, NotFoundError, UnprocessableError
 
 
 class InvalidEventName(DomainError):
@@ -127,3 +127,15 @@ class InvalidCondition(DomainError):
         super().__init__(message)
         self.path = path
         self.details = {path: [message]}
+
+    @property
+    def of_stored(self) -> str:
+        """Return the sentence about a rule that was sound when it was stored, with the part that is no more."""
+        part = f"{self.path}: " if self.path else ""
+        return f"This rule cannot be read any more: {part}{self.sentence}"
+
+
+class UnreadableRule(UnprocessableError):
+    """A stored rule cannot be read any more, so nothing can be done by it."""
+
+    code = "unreadable_rule"

@@ -199,7 +199,7 @@ def rule_warnings(rule: ScoringRule) -> list[str]:
     try:
         tree = parse_rule(rule.condition, about_event=rule.event_name)
     except InvalidCondition as error:
-        return [f"This rule cannot be read any more: {error.sentence}"]
+        return [error.of_stored]
     return find_rule_warnings(rule.workspace_id, tree, about=rule.event_name)
 
 

@@ -17,7 +17,7 @@ from config import clock
 from config.db.bulk import insert_rows, update_rows
 from config.errors import DomainError
 from events.aggregates.registry import reset_aggregates
-from events.errors import InvalidCondition
+from events.errors import InvalidCondition, UnreadableRule
 from events.processing.passes import bump_rules_version
 from events.rules import Rule, find_rule_warnings, parse_rule
 from events.rules.parser import declared_types, referenced_segment_ids, validate_segments
@@ -141,7 +141,10 @@ class SegmentEdits:
             raw, publishes = held.draft_rule, held.build_publishes
         if raw is None:  # its only draft was given up
             raise SegmentHasNoDraft
-        check_rule(self.workspace_id, raw, held, siblings=self._all)
+        try:
+            check_rule(self.workspace_id, raw, held, siblings=self._all)
+        except InvalidCondition as error:
+            raise UnreadableRule(error.of_stored) from error
         self._start_build(held, dict(raw), publishes)
         self._changed[held.id] = held
         return held
@@ -234,7 +237,8 @@ def discard_draft(workspace_id: UUID, segment: Segment) -> Segment:
 def rebuild_segment(workspace_id: UUID, segment: Segment) -> Segment:
     """Build the draft again, or the serving rule if there is none, and publish as before.
 
-    A parked segment serves again once this is published. Raises SegmentIsStatic, SegmentHasNoDraft.
+    A parked segment serves again once this is published.
+    Raises SegmentIsStatic, SegmentHasNoDraft, UnreadableRule.
     """
     edits = SegmentEdits(workspace_id, [segment.id])
     rebuilt = edits.rebuild(segment)
@@ -317,11 +321,11 @@ def check_rule(
 
 def segment_warnings(segment: Segment) -> list[str]:
     """Return a sentence for each event or property in the latest rule that was never seen."""
-    raw = segment.draft_rule or segment.rule
+    raw = segment.latest_rule
     try:
-        return find_rule_warnings(segment.workspace_id, parse_rule(raw)) if raw else []
+        return find_rule_warnings(segment.workspace_id, parse_rule(raw)) if raw is not None else []
     except InvalidCondition as error:
-        return [f"This rule cannot be read any more: {error.sentence}"]
+        return [error.of_stored]
 
 
 def _chain(segments: Mapping[UUID, Segment], start: UUID, goal: UUID) -> list[UUID] | None:

@@ -17,6 +17,7 @@ from contacts.errors import ContactNotFound
 from contacts.identity.lookup import find
 from contacts.models import Contact
 from events.aggregates.registry import built_aggregates
+from events.errors import InvalidCondition
 from events.id_bounds import known_until
 from events.rules import explain_contact, parse_rule
 from segments.models import Membership, Segment
@@ -36,17 +37,19 @@ class Explanation:
     """Whether a contact is in a segment, and why.
 
     `is_member` is what stands, `matches` what the rule says now: they differ for moments only, while events wait
-    for their effects, or for longer where the segment is parked. `tree` is explain_contact's; None: static, or
-    never published. `changes_at` is when time alone may change the answer.
+    for their effects, or for longer where the segment is parked. `tree` is explain_contact's; None: static,
+    never published, or not to be read any more, which `fault` says: then `matches` is not known.
+    `changes_at` is when time alone may change the answer.
     """
 
     contact_id: UUID
     is_member: bool
     since: datetime | None
-    matches: bool
+    matches: bool | None
     changes_at: datetime | None
     tree: dict[str, Any] | None
     at: datetime
+    fault: str = ""
 
 
 def members(
@@ -109,27 +112,25 @@ def explain_membership(workspace_id: UUID, segment: Segment, contact_id: UUID) -
         .order_by("entered_at")
         .first()
     )
-    tree = None
-    if segment.rule is not None:
-        tree = explain_contact(
-            workspace_id,
-            parse_rule(segment.rule),
-            segment.rule,
-            survivor,
-            now,
-            built_aggregates(workspace_id),
-            until=known_until(now),
-        )
+    tree, fault = None, ""
+    try:
+        rule = parse_rule(segment.rule) if segment.rule is not None else None
+    except InvalidCondition as error:
+        rule, fault = None, error.of_stored
+    if rule is not None:
+        known = built_aggregates(workspace_id)
+        tree = explain_contact(workspace_id, rule, segment.rule, survivor, now, known, until=known_until(now))
     return Explanation(
         contact_id=survivor,
         is_member=row is not None,
         since=None if row is None else row.entered_at,
-        matches=row is not None if tree is None else tree["matches"],
+        matches=tree["matches"] if tree is not None else None if fault else row is not None,
         changes_at=None
         if tree is None or not tree["changesAt"]
         else datetime.fromisoformat(tree["changesAt"]),
         tree=tree,
         at=now,
+        fault=fault,
     )
 
 

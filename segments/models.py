@@ -83,6 +83,11 @@ class Segment(TenantModel):
         """Whether another rule is being built or waits to be published."""
         return self.draft_version is not None
 
+    @property
+    def latest_rule(self) -> Any:
+        """What is to serve, else what does; None: nothing, as where it is static."""
+        return self.rule if self.draft_rule is None else self.draft_rule
+
 
 class MembershipQuerySet(TenantQuerySet["Membership"]):
     def with_entry(self) -> models.QuerySet[Any]:

@@ -20,6 +20,7 @@ from config.db.sql import Statement, sql
 from config.db.statements import fetch_all
 from contacts.models import Contact
 from events.aggregates.registry import built_aggregates
+from events.errors import InvalidCondition, UnreadableRule
 from events.id_bounds import known_until
 from events.rules import AggregateSpec, Rule, compile_rules, explain_contact, find_rule_warnings, parse_rule
 from events.rules.compiler import bound_values
@@ -122,12 +123,18 @@ def impact_of(workspace_id: UUID, raw: object, segment: Segment, *, samples: int
 
 
 def impact_of_draft(workspace_id: UUID, segment: Segment, *, samples: int = 5) -> Impact:
-    """Compare the built draft with what serves: always exact. Raises SegmentHasNoDraft, SegmentNotBuilt."""
+    """Compare the built draft with what serves: always exact.
+
+    Raises SegmentHasNoDraft, SegmentNotBuilt, UnreadableRule.
+    """
     if not segment.has_draft:
         raise SegmentHasNoDraft
     if segment.build != Segment.Build.DONE:
         raise SegmentNotBuilt
-    rule = parse_rule(segment.draft_rule)
+    try:
+        rule = parse_rule(segment.draft_rule)
+    except InvalidCondition as error:
+        raise UnreadableRule(error.of_stored) from error
     explain = _Explaining(workspace_id, rule, segment.draft_rule, clock.now(), built_aggregates(workspace_id))
     versions = {"workspace": workspace_id, "serving": segment.version, "draft": segment.draft_version}
     with connection.cursor() as cursor:

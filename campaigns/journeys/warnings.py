@@ -80,8 +80,8 @@ def rule_warnings(campaign: Campaign) -> list[str]:
     """Return warnings about names in the draft's rules that were never seen, or have other types."""
     try:
         definition = parse_definition(campaign.draft, require_complete=False)
-    except InvalidDefinition:
-        return []
+    except InvalidDefinition as error:
+        return [f"This definition cannot be read any more: {error.sentence}"]
     rules: dict[str, list[Rule]] = defaultdict(list)
     for name, rule in _rules_of(definition):
         rules[name].append(rule)

@@ -127,11 +127,11 @@ def validate_segments(
 
 
 def referenced_segment_ids(raw: Any, path: str = "") -> Iterator[tuple[str, UUID]]:
-    """Yield the segments that a valid rule builds on, each with the path of its id."""
+    """Yield the segments that a rule builds on, each with the path of its id; of an unreadable one what there is."""
     if not isinstance(raw, Mapping):
         return
     if "conditions" in raw:
-        for place, child in enumerate(raw["conditions"]):
+        for place, child in enumerate(raw["conditions"] if isinstance(raw["conditions"], list) else ()):
             yield from referenced_segment_ids(
                 child, f"{path}.conditions[{place}]" if path else f"conditions[{place}]"
             )

@@ -191,9 +191,13 @@ class SegmentAdmin(FilledMixin, ServiceDeleteMixin, WorkspaceModelAdmin):
 
     @admin.display(description="in words")
     def reads(self, segment: Segment) -> SafeString:
-        rule = segment.draft_rule or segment.rule
+        rule = segment.latest_rule
         if rule is None:
             return SafeString()
+        try:
+            parse_rule(rule)
+        except InvalidCondition:
+            return SafeString()  # `oddities` says why
         return render_to_string("admin/segments/tree.html", {"node": node_of(rule, segment.workspace_id)})
 
     @admin.display(description="warnings", empty_value="-")

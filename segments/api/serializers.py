@@ -15,7 +15,7 @@ from contacts.api.serializers import (
 )
 from segments.build import progress_of
 from segments.definitions import segment_warnings
-from segments.memberships import count_members
+from segments.memberships import Explanation, count_members
 from segments.models import Segment
 from workspaces.api.batches import BatchSerializer
 from workspaces.api.fields import BlankAsNullField, MillisecondsField, StrictCharField, UpperChoiceField
@@ -338,7 +338,9 @@ class ExplanationSerializer(ContactsSerializer):
     isMember = serializers.BooleanField(source="is_member", help_text="whether it is in the segment now")
     since = MillisecondsField(allow_null=True)
     matches = serializers.BooleanField(
-        help_text="what the rule says now; `isMember` follows when unprocessed events have had their effect"
+        allow_null=True,
+        help_text="what the rule says now; `isMember` follows when unprocessed events have had their effect. "
+        "null: the rule cannot be read any more",
     )
     changesAt = MillisecondsField(
         source="changes_at", allow_null=True, help_text="when time alone may change the answer"
@@ -348,8 +350,14 @@ class ExplanationSerializer(ContactsSerializer):
         source="tree",
         allow_null=True,
         help_text="the rule's tree; each node with `matches` and `changesAt`, a leaf with what it saw, an event "
-        "condition with the latest events that make it so. null: there is no rule, somebody put the contact here.",
+        "condition with the latest events that make it so. null: there is no rule, somebody put the contact here; "
+        "or it cannot be read any more.",
     )
+    warnings = serializers.SerializerMethodField(help_text="what of the rule cannot be read any more")
+
+    def get_warnings(self, found: Explanation) -> list[str]:
+        """Return a sentence where the rule cannot be read."""
+        return [found.fault] if found.fault else []
 
 
 class ActiveSegmentSerializer(serializers.Serializer[Any]):

@@ -1,9 +1,12 @@
 """A stored rule that cannot be read any more stops nothing but itself: commands name it, go on and exit with 1."""
 
 from io import StringIO
+from uuid import uuid4
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.test import Client
+from django.urls import reverse
 
 from contacts.models import ContactScore
 from events.models import Aggregate
@@ -15,9 +18,9 @@ from segments.models import Segment
 from tests.contacts.factories import a_contact
 from tests.native import NativeClient
 from tests.scoring.factories import a_rule
-from tests.segments.factories import a_segment, did, every, send, who_is_in
+from tests.segments.factories import a_segment, did, every, in_segment, send, who_is_in
 from tests.workspaces.factories import WorkspaceFactory
-from workspaces.models import BackfillJob
+from workspaces.models import BackfillJob, User
 
 pytestmark = pytest.mark.django_db(transaction=True)
 NONSENSE = {"type": "horoscope", "sign": "libra"}
@@ -111,6 +114,50 @@ def test_the_api_shows_both(workspace, rules, segments):
     api = NativeClient(workspace)
     for path in (f"segments/{segments[0].id}", "segments", f"scoring-rules/{rules[0].id}", "scoring-rules"):
         assert api.get(path).status_code == 200
+
+
+READ = "This rule cannot be read any more: conditions[0].type: The type must be one of attribute,"
+
+
+def test_an_explanation_names_what_cannot_be_read(workspace, jane, segments):
+    api = NativeClient(workspace)
+    found, other = (
+        api.get(f"segments/{segment.id}/contacts/{jane.id}/explanation").json() for segment in segments
+    )
+    assert (found["isMember"], found["matches"], found["reasons"]) == (True, None, None)
+    (warning,) = found["warnings"]
+    assert warning.startswith(READ)
+    assert (other["matches"], other["warnings"]) == (True, [])
+    staff = Client()
+    staff.force_login(User.objects.create(username="root", is_staff=True, is_superuser=True))
+    for page in (
+        reverse("admin:segments_segment_explanation", args=[segments[0].id, jane.id]),
+        reverse("admin:segments_segment_change", args=[segments[0].id]),
+    ):
+        assert READ in staff.get(page).content.decode()
+
+
+def test_what_needs_one_is_refused_with_what_cannot_be_read(workspace, segments):
+    api = NativeClient(workspace)
+    Segment.objects.filter(id=segments[1].id).update(
+        draft_rule=every(NONSENSE), draft_version=uuid4(), build=Segment.Build.DONE
+    )
+    for answer in (
+        api.post(f"segments/{segments[0].id}/rebuild", {}),
+        api.get(f"segments/{segments[1].id}/impact"),
+    ):
+        assert answer.status_code == 422
+        assert answer.json()["error"].startswith(READ)
+
+
+def test_others_are_edited_and_deleted_beside_a_group_without_its_list(workspace, segments):
+    Segment.objects.filter(id=segments[0].id).update(rule={"operator": "AND", "conditions": 5})
+    api, other = NativeClient(workspace), a_segment(workspace, every(did("buy")))
+    path = f"segments/{other.id}"
+    assert (
+        api.patch(path, {"rules": every(in_segment(segments[0]), in_segment(segments[1]))}).status_code == 200
+    )
+    assert api.delete(path).status_code == 204
 
 
 def test_an_aggregate_that_cannot_be_read_stops_no_effects(workspace, jane, segments):

@@ -14,6 +14,14 @@ from tests.campaigns.rows import a_form_row
 from tests.native import NativeClient
 
 
+def test_a_draft_that_cannot_be_read_any_more_is_told_of(workspace):
+    campaign = a_campaign(workspace)
+    raw = definition(trigger={"type": "EVENT", "eventType": "go", "condition": {"type": "horoscope"}})
+    Campaign.objects.filter(id=campaign.id).update(draft=raw)
+    (warning,) = NativeClient(workspace).get(f"campaigns/{campaign.id}").json()["warnings"]
+    assert warning.startswith("This definition cannot be read any more: triggers[0].condition.type: ")
+
+
 def warned(template):
     found = template_warnings(template.workspace_id, [template])[template.pk]
     assert all("unsubscribe" in warning for warning in found)
