@@ -259,15 +259,6 @@ class UploadRefused(DomainError):
         self.details = {field: [message]}
 
 
-class UploadNotStored(UnavailableError):
-    """The storage of uploads cannot take a file now."""
-
-    code = "upload_not_stored"
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(f"The file cannot be stored now: {reason}")
-
-
 class ImportProcessLost(UnavailableError):
     """Of the processes that record a file together, one was killed."""
 

@@ -1,6 +1,6 @@
 """Errors of files: unreadable, damaged, of an unknown form."""
 
-from config.errors import DomainError
+from config.errors import DomainError, UnavailableError
 
 
 class UnreadableFile(DomainError):
@@ -43,3 +43,12 @@ class LengthRequired(DomainError):
     message = (
         "Send the file with a Content-Length, or as gzip: nobody can tell whether a body in chunks is whole"
     )
+
+
+class UploadNotStored(UnavailableError):
+    """The storage of uploads cannot take a file now."""
+
+    code = "upload_not_stored"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"The file cannot be stored now: {reason}")

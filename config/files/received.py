@@ -3,13 +3,13 @@
 import hashlib
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import IO, Final
 
 from config.files.errors import FileTooLarge, LengthRequired
 from config.files.parquet import MAGIC as PARQUET
 from config.files.reading import Form, InputFile
-from config.files.storage import temporary_file
+from config.files.storage import disk_errors, temporary_file
 from config.files.streams import BLOCK_BYTES, GZIP, ByteStream, Chained, Gunzipped, Recoded
 
 
@@ -34,16 +34,17 @@ class ReceivedFile:
         opened = InputFile(self.name, form, encoding, delimiter, file=self.file)
         if opened.form == "parquet" or not opened.encoding:
             return opened
-        recoded = temporary_file()
         self.file.seek(0)
-        _copy(Recoded(self.file, opened.encoding), recoded)
+        with _closed_on_error(temporary_file()) as recoded:
+            _copy(Recoded(self.file, opened.encoding), recoded)
         self.file.close()
         self.file = recoded
         return InputFile(self.name, opened.form, "utf-8", delimiter, file=recoded)
 
 
 def receive(source: ByteStream, name: str, most_bytes: int, *, is_length_known: bool = True) -> ReceivedFile:
-    """Take a file in, with gzip undone. Raises FileTooLarge, for what is sent and unpacked alike; DamagedFile.
+    """Take a file in, with gzip undone. Raises FileTooLarge, for what is sent and unpacked alike; DamagedFile;
+    UploadNotStored.
 
     Without a known length a source that was cut off looks like one that is over: LengthRequired, unless the file
     itself tells where it ends. And raises whatever reading the source raises.
@@ -85,10 +86,12 @@ def _copy(source: ByteStream, target: IO[bytes], most_bytes: int | None = None) 
         size += len(block)
         if most_bytes is not None and size > most_bytes:
             raise FileTooLarge(most_bytes)
-        target.write(block)
+        with disk_errors():
+            target.write(block)
     # While no transaction waits for the disk.
-    target.flush()
-    os.fsync(target.fileno())
+    with disk_errors():
+        target.flush()
+        os.fsync(target.fileno())
     return size
 
 
@@ -97,7 +100,9 @@ def _closed_on_error(file: IO[bytes]) -> Iterator[IO[bytes]]:
     try:
         yield file
     except BaseException:
-        file.close()
+        # A full disk takes no rest.
+        with suppress(OSError):
+            file.close()
         raise
 
 

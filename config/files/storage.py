@@ -13,6 +13,8 @@ from django.conf import settings
 from django.core.files.base import File
 from django.core.files.storage import FileSystemStorage, Storage, storages
 
+from config.files.errors import UploadNotStored
+
 ALIAS: Final = "uploads"
 
 
@@ -69,8 +71,22 @@ def upload_storage() -> Storage:
     return storages[ALIAS]
 
 
+@contextmanager
+def disk_errors() -> Iterator[None]:
+    """Raise UploadNotStored where a disk is full, say."""
+    try:
+        yield
+    except OSError as error:
+        raise UploadNotStored(error.strerror or str(error)) from error
+
+
 def temporary_file() -> IO[bytes]:
-    """Return a file without a name: whatever is killed, it is gone with its process."""
+    """Return a file without a name: whatever is killed, it is gone with its process. Raises UploadNotStored."""
+    with disk_errors():
+        return _unnamed_file()
+
+
+def _unnamed_file() -> IO[bytes]:
     folder = settings.UPLOADS_FOLDER
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     try:

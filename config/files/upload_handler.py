@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import IO, Any
 
 from django.conf import settings
@@ -10,8 +11,9 @@ from django.core.files.uploadedfile import UploadedFile
 from django.core.files.uploadhandler import FileUploadHandler
 
 from config.db.connection_slots import release_connection, restart_time
+from config.errors import DomainError
 from config.files.errors import FileTooLarge
-from config.files.storage import temporary_file
+from config.files.storage import disk_errors, temporary_file
 from config.http.bodies import MULTIPART_BYTES
 
 
@@ -44,15 +46,20 @@ class UploadHandler(FileUploadHandler):
         self._file = temporary_file()
 
     def receive_data_chunk(self, raw_data: bytes, start: int) -> None:
-        """Write a piece. Raises FileTooLarge."""
-        if start + len(raw_data) > settings.MAX_UPLOAD_BYTES:
-            self._file.close()
-            raise FileTooLarge(settings.MAX_UPLOAD_BYTES)
-        self._file.write(raw_data)
+        """Write a piece. Raises FileTooLarge, UploadNotStored."""
+        try:
+            if start + len(raw_data) > settings.MAX_UPLOAD_BYTES:
+                raise FileTooLarge(settings.MAX_UPLOAD_BYTES)
+            with disk_errors():
+                self._file.write(raw_data)
+        except DomainError:
+            self.upload_interrupted()
+            raise
 
     def file_complete(self, file_size: int) -> UploadedFile[Any]:
         """Return the file."""
-        self._file.seek(0)
+        with disk_errors():
+            self._file.seek(0)
         return UploadedFile(self._file, self.file_name, self.content_type, file_size, self.charset)
 
     def upload_complete(self) -> None:
@@ -62,4 +69,6 @@ class UploadHandler(FileUploadHandler):
     def upload_interrupted(self) -> None:
         """Give the file up."""
         if hasattr(self, "_file"):
-            self._file.close()
+            # A full disk takes no rest.
+            with suppress(OSError):
+                self._file.close()

@@ -26,7 +26,7 @@ from config import clock, ids
 from config.db.backfill import for_each
 from config.db.connection_slots import away_from_database
 from config.errors import DomainError
-from config.files.errors import UnreadableFile
+from config.files.errors import UnreadableFile, UploadNotStored
 from config.files.mapping import ColumnMapping
 from config.files.reading import Form, InputFile
 from config.files.received import ReceivedFile
@@ -34,7 +34,7 @@ from config.files.rows import Place
 from config.files.storage import storage_errors, temporary_file, upload_storage
 from config.ids import parse_uuid
 from config.runtime import background
-from contacts.errors import ImportCancelled, ImportEnded, ImportRunning, UploadNotStored
+from contacts.errors import ImportCancelled, ImportEnded, ImportRunning
 from contacts.imports.kinds import ImportKind
 from contacts.imports.maps import map_from_text
 from contacts.imports.refused_rows import names_erased

@@ -1,6 +1,8 @@
 """Imports by the native API: a file is uploaded, workers import it, and the answers tell how far it is."""
 
+import errno
 import gzip
+import io
 import json
 from datetime import timedelta
 
@@ -9,6 +11,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 
 from config import clock
+from config.files import received, upload_handler
 from config.http import bodies
 from contacts.models import Contact, Import
 from events.models import Event, EventBatch
@@ -197,6 +200,24 @@ def test_a_file_is_at_most_so_large(api, settings, send, pack):
     answer = send(api, pack(CONTACTS * 1_000))
     assert (answer.status_code, "5,000 bytes" in answer.json()["error"]) == (413, True)
     assert send(api, pack(CONTACTS)).status_code == 202
+
+
+@pytest.mark.parametrize("send", [send_form, send_raw])
+def test_a_full_disk_is_a_503_and_nothing_is_left(api, send, monkeypatch, uploads_folder):
+    class Full(io.BytesIO):
+        def write(self, data):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        def close(self):
+            super().close()
+            files.remove(self)
+
+    files = []
+    for module in (received, upload_handler):
+        monkeypatch.setattr(module, "temporary_file", lambda: files.append(Full()) or files[-1])
+    answer = send(api, CONTACTS)
+    assert (answer.status_code, "No space left" in answer.json()["error"]) == (503, True)
+    assert (files, Import.objects.count()) == ([], 0)
 
 
 def test_a_body_may_be_larger_than_others(api, settings, workspace):

@@ -11,11 +11,11 @@ from django.core.files.base import File
 from django.core.files.storage import InMemoryStorage, storages
 
 from config import clock
-from config.files.errors import DamagedFile, FileTooLarge, InvalidMapping, UnreadableFile
+from config.files.errors import DamagedFile, FileTooLarge, InvalidMapping, UnreadableFile, UploadNotStored
 from config.files.received import receive
 from contacts import tasks
 from contacts.erasure.erasures import erase_person
-from contacts.errors import ImportEnded, ImportRunning, UploadNotStored
+from contacts.errors import ImportEnded, ImportRunning
 from contacts.imports import refused_rows, uploads
 from contacts.imports.uploads import cancel_import, idle_workspaces, purge_uploads
 from contacts.models import Contact, Import, RefusedRow
