@@ -14,7 +14,7 @@ from config.http.json import parse_json
 
 _ALWAYS: Final = frozenset({"line", "cause", "key"})
 _KEYS: Final = _ALWAYS | {"row", "text", "columns", "cells", "delimiter"}
-_NEEDS: Final = "it needs `row`, an object, or as many `cells` as `columns`, or a `text` that can be read"
+_NEEDS: Final = "It needs `row`, an object, or as many `cells` as `columns`, or a `text` that can be read"
 _BROKEN_BYTE: Final = re.compile(r"\\x(?:00|[89a-f][0-9a-f])")
 """How the file writes bytes that are no text."""
 
@@ -30,7 +30,7 @@ def mended_row(line: Line, value: Mapping[str, Any]) -> Row:
     try:
         return Row(line.number, line.end, line.number + 1, _values(value), key=key)
     except RowRefused as error:
-        cause = f"The refused row is not mended: {error.message}"
+        cause = f"The refused row is not mended. {error.message}"
         raw = {name: value[name] for name in ("text", "columns", "cells", "delimiter") if name in value}
         return Row(line.number, line.end, line.number + 1, None, cause, raw, key)
 
