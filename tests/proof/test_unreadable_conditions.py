@@ -254,7 +254,7 @@ def failures(world, folder):
     return found
 
 
-@pytest.mark.parametrize("place", PLACES if IS_WHOLE else ["segment", "scoring rule", "branch"])
+@pytest.mark.parametrize("place", PLACES if IS_WHOLE else ["segment", "branch"])
 def test_nothing_fails_by_one(world, place, tmp_path, monkeypatch):
     monkeypatch.setattr(admin.site, "get_sidebar_list", lambda request: [])
     found = []
