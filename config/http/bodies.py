@@ -27,9 +27,10 @@ _PIECE_BYTES = 65_536
 _TURN_SECONDS = 0.5
 _SLOW_BODY_SECONDS = 1.0
 """Wait after which a body counts as slow."""
-# `tcpi_last_data_sent` of Linux' struct tcp_info: milliseconds since anything was sent on the connection.
-_TCP_INFO_BYTES = 104
-_LAST_DATA_SENT = struct.Struct("=44xI")
+# Of Linux' struct tcp_info `tcpi_last_data_sent`, milliseconds since anything was sent on the connection, and
+# `tcpi_bytes_received`.
+_TCP_INFO_BYTES = 136
+_TCP_INFO = struct.Struct("=44xI80xQ")
 
 
 class BodyTooSlow(TimeoutError):
@@ -85,7 +86,7 @@ class UploadBody(io.RawIOBase):
             wanted = min(wanted, self._length - self._read)
         if not wanted:
             return b""
-        awaited = _watch.begin(self._peer)
+        awaited = _watch.begin(self._peer, _PIECE_BYTES)
         try:
             piece: bytes = self._input.read(wanted)
         finally:
@@ -131,7 +132,7 @@ def await_body(environ: Environ) -> Environ:
         return {**environ, "wsgi.input": UploadBody(environ, known), "CONTENT_LENGTH": declared}
     most_bytes = settings.MAX_BODY_BYTES + 1
     wanted = most_bytes if is_chunked else min(length, most_bytes)
-    awaited = _watch.begin(_peer(environ))
+    awaited = _watch.begin(_peer(environ), wanted)
     try:
         body = environ["wsgi.input"].read(wanted)
     finally:
@@ -160,14 +161,31 @@ def rewind(request: Environ) -> None:
 
 
 class _PendingBody:
-    """A body that a thread waits for: its peer, start and deadline (monotonic seconds)."""
+    """A body that a thread waits for: its peer, how much of it is awaited, start and deadline (monotonic seconds)."""
 
-    __slots__ = ("began", "deadline", "peer")
+    __slots__ = ("awaited_bytes", "began", "deadline", "peer", "received", "received_at", "seconds")
 
-    def __init__(self, peer: _Peer) -> None:
-        self.peer = peer
+    def __init__(self, peer: _Peer, awaited_bytes: int) -> None:
+        self.peer, self.awaited_bytes = peer, awaited_bytes
         self.began = time.monotonic()
-        self.deadline: float = self.began + settings.BODY_TIMEOUT_SECONDS
+        self.seconds: float = settings.BODY_TIMEOUT_SECONDS
+        self.deadline = self.began + self.seconds
+        self.received: dict[Any, int] = {}
+        """What every connection had received soon after the start, by its other end."""
+        self.received_at = 0.0
+
+    def is_in_excess(self, now: float) -> None:
+        """Be overdue at once, for others that are not faster than a slow one."""
+        self.deadline, self.seconds = min(self.deadline, now), _SLOW_BODY_SECONDS
+
+    def may_come_by(self, end: Any, received: int, now: float) -> bool:
+        """Tell whether a connection may be the one: others have received more than was awaited of this one."""
+        if not self.received_at:
+            return True
+        if end not in self.received:
+            return False
+        share = max((now - self.received_at) / self.seconds, 0) if self.seconds else 1
+        return received - self.received[end] <= self.awaited_bytes * share
 
 
 class _BodyWatcher:
@@ -182,9 +200,9 @@ class _BodyWatcher:
         self._something_awaited = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def begin(self, peer: _Peer) -> _PendingBody:
+    def begin(self, peer: _Peer, awaited_bytes: int) -> _PendingBody:
         """Register that this thread waits for a body from `peer`."""
-        awaited = _PendingBody(peer)
+        awaited = _PendingBody(peer, awaited_bytes)
         self._awaited.add(awaited)
         # The watching thread clears the flag before it reads who waits, so no body is missed.
         if not self._something_awaited.is_set():
@@ -210,15 +228,22 @@ class _BodyWatcher:
             awaited = list(self._awaited)
             if awaited:
                 self._something_awaited.set()
+            _note_received([body for body in awaited if not body.received_at], now)
             for body in _in_excess([body for body in awaited if now - body.began >= _SLOW_BODY_SECONDS]):
-                body.deadline = min(body.deadline, now)
-            overdue: dict[_Peer, float] = {}
-            for body in awaited:
-                if now >= body.deadline:
-                    seconds = now - body.began - _TURN_SECONDS
-                    overdue[body.peer] = min(overdue.get(body.peer, seconds), seconds)
-            for peer, seconds in overdue.items():
-                _end_silent_connections(peer, seconds)
+                body.is_in_excess(now)
+            if overdue := [body for body in awaited if now >= body.deadline]:
+                _end_connections_of(overdue, now)
+
+
+def _note_received(bodies: list[_PendingBody], now: float) -> None:
+    """Note for bodies that are not there at once what each connection has received."""
+    if waiting := [body for body in bodies if now - body.began >= _TURN_SECONDS]:
+        received = {}
+        for connection in _connections():
+            with connection, contextlib.suppress(OSError):
+                received[connection.getpeername()] = _tcp_info(connection)[1]
+        for body in waiting:
+            body.received, body.received_at = received, now
 
 
 def _in_excess(slow: list[_PendingBody]) -> list[_PendingBody]:
@@ -229,17 +254,24 @@ def _in_excess(slow: list[_PendingBody]) -> list[_PendingBody]:
     return [max(by_peer.values(), key=len).pop() for _ in range(len(slow) - settings.SLOW_BODIES)]
 
 
-def _end_silent_connections(peer: _Peer, seconds: float) -> None:
-    """Shut down reading on an address's connections to which nothing was sent for that long.
+def _end_connections_of(overdue: list[_PendingBody], now: float) -> None:
+    """Shut down reading on the connections by which bodies may come, to which nothing was sent since they began.
 
     The server does not say which connection has the body. The rest of the same address are idle, or, behind a
-    proxy that does not buffer bodies, requests that have run for as long.
+    proxy that does not buffer bodies, requests that have run for as long; but no uploads that are faster.
     """
+    by_peer: dict[_Peer, list[_PendingBody]] = defaultdict(list)
+    for body in overdue:
+        by_peer[body.peer].append(body)
     for connection in _connections():
         # It may be closed by now.
         with connection, contextlib.suppress(OSError):
-            ends = connection.getpeername()[0], str(connection.getsockname()[1])
-            if ends == peer and _milliseconds_silent(connection) >= seconds * 1000:
+            end = connection.getpeername()
+            silent, received = _tcp_info(connection)
+            if any(
+                silent >= (now - body.began - _TURN_SECONDS) * 1000 and body.may_come_by(end, received, now)
+                for body in by_peer.get((end[0], str(connection.getsockname()[1])), ())
+            ):
                 connection.shutdown(socket.SHUT_RD)
 
 
@@ -258,10 +290,11 @@ def _connections() -> Iterator[socket.socket]:
                 handle.close()
 
 
-def _milliseconds_silent(connection: socket.socket) -> int:
+def _tcp_info(connection: socket.socket) -> tuple[int, int]:
+    """Return for how many milliseconds nothing was sent, and how many bytes were received."""
     info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
-    silent: int = _LAST_DATA_SENT.unpack_from(info)[0]
-    return silent
+    silent, received = _TCP_INFO.unpack_from(info)
+    return silent, received
 
 
 def _peer(environ: Environ) -> _Peer:

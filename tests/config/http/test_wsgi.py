@@ -248,11 +248,33 @@ def test_even_when_there_are_more_slow_bodies_than_threads_probes_are_answered(p
 def test_of_slow_bodies_that_are_too_many_those_of_the_busiest_address_are_ended(settings):
     settings.SLOW_BODIES = 3
     few, many = ("10.0.0.1", "80"), ("10.0.0.2", "80")
-    slow = [bodies._PendingBody(peer) for peer in (few, many, many, many, few, many)]
+    slow = [bodies._PendingBody(peer, 9) for peer in (few, many, many, many, few, many)]
     assert bodies._in_excess(slow[:3]) == []
     ended = bodies._in_excess(slow)
     assert ended[:2] == [slow[1], slow[2]]
     assert len(ended) == 3
+
+
+def test_beside_an_upload_that_stands_still_a_faster_one_goes_on(settings):
+    settings.BODY_TIMEOUT_SECONDS = 1.0
+    with ExitStack() as stack:
+        server = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        clients = [stack.enter_context(socket.create_connection(server.getsockname())) for _ in range(2)]
+        still, fast = (stack.enter_context(server.accept()[0]) for _ in clients)
+        body = bodies._PendingBody(("127.0.0.1", str(server.getsockname()[1])), 1_000)
+        now = body.began + 0.5
+        bodies._note_received([body], now)
+        clients[0].sendall(b"x")
+        clients[1].sendall(b"x" * 3_000)
+        # Nothing was ever sent to either.
+        time.sleep(0.1)
+        bodies._end_connections_of([body], now + 0.1)
+        still.settimeout(5)
+        assert [still.recv(9), still.recv(9)] == [b"x", b""]
+        assert len(fast.recv(9_000)) == 3_000
+        fast.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            fast.recv(1)
 
 
 @pytest.mark.slow
