@@ -293,7 +293,8 @@ def test_an_event_of_a_batch_takes_few_calls_of_python(api, jane):
     sys.setprofile(count)
     api.post("events/batch", {"events": [item] * 1000})
     sys.setprofile(None)
-    assert calls / 1000 < 90
+    # Some seven write its row for a copy, which costs PostgreSQL half of what an insert does.
+    assert calls / 1000 < 100
 
 
 @pytest.mark.parametrize("path", ["events", "events/batch"])
