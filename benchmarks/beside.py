@@ -26,7 +26,7 @@ GOAL = 2
 REHEARSALS = 2
 REHEARSED = 20_000
 """Events of the history of a rehearsal: more than one gets through in the time."""
-REFUSED = 50_000
+REFUSED = 120_000
 _START_SECONDS = 60
 
 OtherWork = Callable[[], AbstractContextManager[Callable[[], bool]]]
