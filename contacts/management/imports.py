@@ -79,6 +79,11 @@ class ImportCommand(BaseCommand):
             "--restart", action="store_true", help="Begin anew, not where an earlier run has stopped."
         )
 
+    def run_from_argv(self, argv: list[str]) -> None:
+        """Run as a process of its own, which leaves the processor to those who answer requests."""
+        os.nice(_NICENESS)
+        super().run_from_argv(argv)
+
     def handle(self, *args: Any, **options: Any) -> None:
         """Import, and print a line of counts. Raises CommandError."""
         workspace = named_workspace(options)
@@ -199,6 +204,7 @@ def _usual_jobs(file: InputFile) -> int:
     return min(os.cpu_count() or 1, _USUAL_JOBS)
 
 
+_NICENESS: Final = 10
 _YOUNG: Final = 200_000
 """Rows that are read ahead are many objects, and none of them is garbage."""
 _LARGE_BYTES: Final = 4_000_000
