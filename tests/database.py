@@ -39,6 +39,15 @@ def create_from_template() -> None:
     connection.settings_dict["TEST"]["TEMPLATE"] = name
 
 
+def end_other_sessions() -> None:
+    """End the sessions of threads that a test has left behind."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+
+
 def wait_for_no_disk() -> None:
     """Turn synchronous_commit off in this process's test database."""
     with connection.cursor() as cursor:

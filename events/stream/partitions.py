@@ -56,7 +56,7 @@ def _first_lasting_month() -> Month:
 
 def _lacking(months: set[Month]) -> set[Month]:
     """Return the months without a partition. Nobody drops the others' until the transaction's end."""
-    with transaction.atomic(), connection.cursor() as cursor:
+    with transaction.atomic(savepoint=False), connection.cursor() as cursor:
         # What an insert takes anyhow.
         cursor.execute("LOCK TABLE ONLY events_event IN ROW EXCLUSIVE MODE")
         cursor.execute(

@@ -81,6 +81,8 @@ def test_lists_show_none_of_the_others_rows(world, actor):
     client = world.clients[actor]
     for model in some(REGISTERED, 10):
         address = url_of(model, "changelist")
+        # A few models count their rows, so one's number is another's too.
+        others = {row.pk for row in world.rows[world.other.pk].get(model, ())}
         narrowings = [
             {},
             {"workspace": str(world.other.pk)},
@@ -92,7 +94,7 @@ def test_lists_show_none_of_the_others_rows(world, actor):
             assert not leaked(response, world, str(query)), (address, query)
             if response.status_code == 200:
                 rows = response.context["cl"].result_list
-                assert not {str(row.pk) for row in rows} & world.others, (address, query)
+                assert not {row.pk for row in rows} & others, (address, query)
 
 
 def test_pages_of_the_own_rows_tell_nothing_of_others(world, actor):

@@ -5,6 +5,7 @@ BEGIN and COMMIT aside, but with savepoints.
 
 import json
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ LEADPUSH_BY_IDENTITY = "/v1/workspaces/{workspace}/contacts/jane@example.test/ev
 AUTOSEND = "/v1/events/send"
 SURESEND = "/api/partner/events"
 OMNISEND = "/v4/track"
+NOW, LONG_AGO = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}", "2024-01-15T10:00:00Z"
 JANE: dict[str, Any] = {"emails": ["jane@example.test"]}
 NEW: dict[str, Any] = {"emails": ["new{turn}@example.test"]}
 NEW_WITH_MUCH: dict[str, Any] = {
@@ -103,14 +105,15 @@ FORMS = [
     _omnisend("another phone", {"email": "jane@example.test", "phoneNumber": "+1202555{turn}"}, 13),
     _omnisend("new tag", {"email": "jane@example.test", "tags": ["new {turn}"]}, 12),
     _omnisend("no tags", {"email": "jane@example.test", "tags": None}, 13),
-    _segment("known", {"userId": "u1", "timestamp": "2026-01-15T10:00:00Z"}),
-    _segment("known, by two ids", {"userId": "u1", "anonymousId": "a1", "timestamp": "2026-01-15T10:00:00Z"}),
+    _segment("known", {"userId": "u1", "timestamp": NOW}),
+    _segment("known, long ago", {"userId": "u1", "timestamp": LONG_AGO}),
+    _segment("known, by two ids", {"userId": "u1", "anonymousId": "a1", "timestamp": NOW}),
     # Without a time its key has a row.
     _segment("known, now", {"userId": "u1"}, 9),
-    # To make a contact takes a savepoint: who is too late lets go of its identifiers.
-    _segment(
-        "new", {"userId": "new{turn}", "anonymousId": "a{turn}", "timestamp": "2026-01-15T10:00:00Z"}, 8
-    ),
+    # To make a contact takes a savepoint: who is too late lets go of its identifiers. Of history the level of its
+    # name is asked, and the month is looked up and held.
+    _segment("new", {"userId": "new{turn}", "anonymousId": "a{turn}", "timestamp": NOW}, 8),
+    _segment("new, long ago", {"userId": "new{turn}", "anonymousId": "a{turn}", "timestamp": LONG_AGO}, 10),
     # The first time a name or a property is seen it is listed, or learned.
     Form("native, new name", NATIVE, {"type": "new {turn}", "contactId": "{contact}"}, 8),
     Form("native, new property", NATIVE, {"type": "x", "metadata": {"new {turn}": 1}}, 7),
