@@ -114,12 +114,9 @@ def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix, d
 
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_setup, django_db_blocker):
-    """Let commits not wait for the disk, and leave nobody in the database, which is dropped."""
+    """Let commits not wait for the disk."""
     with django_db_blocker.unblock():
         database.wait_for_no_disk()
-    yield
-    with django_db_blocker.unblock():
-        database.end_other_sessions()
 
 
 @pytest.fixture(autouse=True)

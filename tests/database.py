@@ -37,15 +37,13 @@ def create_from_template() -> None:
             _migrate(draft)
             cursor.execute(f"ALTER DATABASE {draft} RENAME TO {name}")
     connection.settings_dict["TEST"]["TEMPLATE"] = name
+    creation._destroy_test_db = _drop_with_sessions
 
 
-def end_other_sessions() -> None:
-    """End the sessions of threads that a test has left behind."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
-        )
+def _drop_with_sessions(name: str, verbosity: int) -> None:
+    """Drop the test database, even if a thread that a test has left behind is still connected."""
+    with connection.creation._nodb_cursor() as cursor:
+        cursor.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
 
 
 def wait_for_no_disk() -> None:

@@ -148,7 +148,8 @@ def test_timers_of_all_contacts_are_scheduled_in_batches_and_go_on_after_a_kill(
     # A date that comes meanwhile is not missed.
     time.go(days=20)
     schedule_dates()
-    assert [found for found in batches if found][:4] == [
+    # Which lane goes on first is not said: both rested as long.
+    assert [found for found in batches if set(found) & set(in_a_lane)][:4] == [
         in_a_lane[:2],
         in_a_lane[2:4],
         in_a_lane[2:4],

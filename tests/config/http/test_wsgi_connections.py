@@ -8,6 +8,7 @@ import pytest
 from django.test import RequestFactory
 
 from config import wsgi
+from config.http import readiness
 from workspaces.api import openapi_views
 
 SECONDS = 30
@@ -44,7 +45,10 @@ def get_in_time(path: str) -> int:
     ["/livez", "/readyz", "/api/health", "/api/openapi", "/docs", "/static/headrace/icon.svg", "/static/no"],
 )
 @pytest.mark.django_db(transaction=True)
-def test_what_needs_no_database_is_answered_while_all_connections_are_held(free, path):
+def test_what_needs_no_database_is_answered_while_all_connections_are_held(free, path, monkeypatch):
+    # Not what a test before was told, and in time on a busy machine too.
+    monkeypatch.setattr(readiness, "FRESH_SECONDS", 0.0)
+    monkeypatch.setattr(readiness, "WAIT_SECONDS", SECONDS / 2)
     held, free[:] = free[:], []
     try:
         status = get_in_time(path)
