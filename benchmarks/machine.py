@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 from uuid import UUID
 
@@ -129,11 +129,13 @@ def _cpu(process: subprocess.Popen[bytes] | None) -> dict[str, float]:
             times = child.cpu_times()
             total[kind] += times.user + times.system
     for server in servers():
+        for backend in server.children():
+            # One that has ended since is among the server's children's.
+            with suppress(psutil.NoSuchProcess):
+                own = backend.cpu_times()
+                total["postgres"] += own.user + own.system
         times = server.cpu_times()
         total["postgres"] += times.user + times.system + times.children_user + times.children_system
-        for backend in server.children():
-            own = backend.cpu_times()
-            total["postgres"] += own.user + own.system
     return total
 
 
