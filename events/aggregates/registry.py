@@ -347,10 +347,10 @@ def _spec(aggregate: Aggregate) -> AggregateSpec | None:
     filters = aggregate.filters
     try:
         group = None if filters is None else parse_rule(filters, about_event=aggregate.event_name).root
-    except InvalidCondition as error:
+        return AggregateSpec(aggregate.event_name, group, aggregate.property)
+    except (InvalidCondition, TypeError) as error:  # or a leaf that is about more than the event
         logger.warning("The aggregate %s cannot be read, and is not maintained: %s", aggregate.id, error)
         return None
-    return AggregateSpec(aggregate.event_name, group, aggregate.property)
 
 
 _PAGE = 10_000
