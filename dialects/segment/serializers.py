@@ -1,7 +1,6 @@
 """Bodies of this format, and what a call means in the core's terms."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -45,15 +44,6 @@ DESTINATION, _SERVICE = "Headrace", "Segment.io"
 
 Call = Mapping[str, Any]
 Identifiers = tuple[tuple[str, Any], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class ParsedCall:
-    """A call as it was sent, of which kind it is, and what it records."""
-
-    body: Call
-    kind: str
-    event: IncomingEvent
 
 
 def parse_call(

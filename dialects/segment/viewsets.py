@@ -24,7 +24,6 @@ from dialects.segment.parsers import AnyMediaType
 from dialects.segment.serializers import (
     BATCH_SCHEMA,
     CALL_SCHEMA,
-    ParsedCall,
     SegmentAnswerSerializer,
     SegmentErrorSerializer,
     check_batch_size,
@@ -63,7 +62,7 @@ _MERGES = Need(
 )
 
 
-_Parsed = tuple[Sequence[ParsedCall], ParsedItems | None]
+_Parsed = tuple[Sequence[IncomingEvent], ParsedItems | None]
 
 
 class CallViewSet(IngestViewSet):
@@ -138,11 +137,10 @@ class CallViewSet(IngestViewSet):
     def _submission(
         self,
         request: Request,
-        calls: Sequence[ParsedCall],
+        events: Sequence[IncomingEvent],
         items: ParsedItems | None,
         same: list[SamePerson],
     ) -> Submission:
-        events = [call.event for call in calls]
         if not self.may(_MERGES.scopes):
             events = [event.merging_visitors() for event in events]
         answer = partial(_answer, self.workspace.id, events, items, same)
@@ -153,19 +151,14 @@ def _parse_call(kind: str, request: Request) -> _Parsed:
     body = object_body(request)
     check_call_size(_size(request))
     event = parse_call(body, kind, sent_at=None, received_at=clock.now())
-    return ([] if event is None else [ParsedCall(body, kind, event)]), None
+    return ([] if event is None else [event]), None
 
 
 def _parse_batch(request: Request) -> _Parsed:
     body, size = object_body(request), _size(request)
     check_batch_size(size)
     items = parse_batch(body, received_at=clock.now(), size_bytes=size)
-    calls = [
-        ParsedCall(call, call["type"], result)
-        for call, result in zip(body["batch"], items.results, strict=True)
-        if isinstance(result, IncomingEvent)
-    ]
-    return calls, items
+    return [result for result in items.results if isinstance(result, IncomingEvent)], items
 
 
 def _size(request: Request) -> int:
